@@ -1,0 +1,55 @@
+# Fast-SCNN (Poudel et al., BMVC 2019) for 11 classes, with its two auxiliary heads.
+norm_cfg = dict(type='BN', momentum=0.01)
+auxiliary_head = dict(
+    type='FCNHead',
+    channels=32,
+    num_convs=1,
+    concat_input=False,
+    num_classes=11,
+    norm_cfg=norm_cfg,
+    align_corners=False,
+    loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4),
+)
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size_divisor=1,
+    ),
+    backbone=dict(
+        type='FastSCNN',
+        downsample_dw_channels=(32, 48),
+        global_in_channels=64,
+        global_block_channels=(64, 96, 128),
+        global_block_strides=(2, 2, 1),
+        global_out_channels=128,
+        higher_in_channels=64,
+        lower_in_channels=128,
+        fusion_out_channels=128,
+        out_indices=(0, 1, 2),
+        norm_cfg=norm_cfg,
+        align_corners=False,
+    ),
+    decode_head=dict(
+        type='DepthwiseSeparableFCNHead',
+        in_channels=128,
+        channels=128,
+        concat_input=False,
+        in_index=-1,
+        num_classes=11,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0),
+    ),
+    auxiliary_head=[
+        dict(auxiliary_head, in_channels=128, in_index=-2),
+        dict(auxiliary_head, in_channels=64, in_index=-3),
+    ],
+    train_cfg=dict(),
+    test_cfg=dict(mode='whole'),
+)

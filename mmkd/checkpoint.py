@@ -1,0 +1,83 @@
+"""Loading checkpoint files without running what strangers wrote into them.
+
+Importing this module makes every checkpoint loader of MMEngine (``load_from``,
+``resume``, ``init_cfg=dict(type='Pretrained')``) load in the same way: tensors, plain
+containers and the few types that MMEngine itself saves, or an error. There is no
+fall-back to full unpickling.
+"""
+
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmkd.errors import UserError
+
+# What MMEngine's own checkpoints hold beside tensors: histories of logged scalars, as
+# numpy arrays. `__reduce__` names numpy's rebuilding functions for the installed version.
+_NUMPY_TYPES = [
+    np.ndarray,
+    np.dtype,
+    np.ndarray((0,)).__reduce__()[0],
+    np.float64(0).__reduce__()[0],
+    *{type(np.dtype(name)) for name in ('float32', 'float64', 'int32', 'int64', 'bool')},
+]
+torch.serialization.add_safe_globals([HistoryBuffer, *_NUMPY_TYPES])
+# MMEngine retries a file that the safe loader refuses with weights_only=False;
+# PyTorch's own switch makes that retry safe as well, for every URL scheme.
+os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+
+MapLocation = str | torch.device | Callable | dict | None
+
+
+def load_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> Any:
+    """Load a checkpoint from a file or an ``http(s)`` URL with ``weights_only=True``.
+
+    Raises:
+        UserError: the file is missing, truncated, no checkpoint, or holds objects
+            other than weights (in which case none of its code has run).
+    """
+    path = str(path)
+    if path.startswith(('http://', 'https://')):
+        return _guarded(
+            path,
+            lambda: torch.hub.load_state_dict_from_url(
+                path, map_location=map_location, weights_only=True
+            ),
+        )
+    if not Path(path).is_file():
+        raise UserError(f'checkpoint {path} does not exist')
+    return _guarded(path, lambda: torch.load(path, map_location=map_location, weights_only=True))
+
+
+def _guarded(path: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except pickle.UnpicklingError as error:
+        named = re.search(r'GLOBAL (\S+)', str(error))
+        if named is None:
+            raise UserError(f'checkpoint {path} is not a PyTorch checkpoint') from error
+        raise UserError(
+            f'checkpoint {path} is refused: it holds {named[1]} beside weights, '
+            'and opening such a file can run code'
+        ) from error
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        reason = ' '.join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f'checkpoint {path} is damaged or cannot be read ({reason})') from error
+
+
+def _load_for_mmengine(filename: str, map_location: MapLocation = None) -> Any:
+    return load_checkpoint_file(filename, map_location)
+
+
+CheckpointLoader.register_scheme(
+    prefixes=['', 'http://', 'https://'], loader=_load_for_mmengine, force=True
+)

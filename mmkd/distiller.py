@@ -1,0 +1,138 @@
+"""The Distiller: a student that trains while terms compare it with a frozen teacher."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.model import BaseModel
+from mmseg.models import BaseSegmentor
+from mmseg.structures import SegDataSample
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from mmkd.errors import UserError
+from mmkd.registry import MODELS
+from mmkd.taps import record
+from mmkd.teacher import Teacher
+from mmkd.term import Term, build_term
+
+_PREFIX = 'student.'
+_TERMS = 'distill.'
+
+
+@MODELS.register_module()
+class Distiller(BaseModel):
+    """Trains ``student`` on its own loss plus distillation terms against ``teacher``.
+
+    In validation and prediction it is the student alone. Checkpoints hold the student's
+    weights under the student's own names (see ``mmkd.engine.hooks.StudentCheckpointHook``),
+    and such a checkpoint, or one of the student trained alone, loads into the Distiller.
+
+    Args:
+        student: config of any MMSegmentation, MMDetection or MMEngine model.
+        teacher: ``dict(config=..., checkpoint=...)``, see ``mmkd.teacher.Teacher``.
+        distill: terms by name, see ``mmkd.term.Term``; a term that is None is left out.
+        data_preprocessor: the student's, where a config states it beside the model.
+
+    Raises:
+        UserError: anything in the config does not fit; the message names the key.
+    """
+
+    def __init__(
+        self,
+        student: dict,
+        teacher: dict,
+        distill: Mapping[str, dict | None],
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        student = dict(student)
+        if data_preprocessor is not None:
+            student.setdefault('data_preprocessor', data_preprocessor)
+        network = MODELS.build(student)
+        super().__init__(data_preprocessor=network.data_preprocessor)
+        self.student = network
+        terms = {name: build_term(name, term) for name, term in distill.items() if term is not None}
+        if not terms:
+            raise UserError('model.distill has no term; train the student alone by its own config')
+        self.distill = nn.ModuleDict(terms)
+        for key in ('config', 'checkpoint'):
+            if not teacher.get(key):
+                raise UserError(f'model.teacher.{key} is missing; a teacher needs it')
+        self.teacher = Teacher(**teacher, student_preprocessor=student.get('data_preprocessor'))
+        self._student_taps = [tap for t in terms.values() for tap in t.student_taps]
+        self._teacher_taps = [tap for t in terms.values() for tap in t.teacher_taps]
+        self._teacher_calls: dict[str, int] | None = None
+        self._build_terms()
+        self.register_load_state_dict_pre_hook(_accept_student_weights)
+
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = 'tensor'
+    ) -> dict[str, Tensor] | list | Tensor | tuple:
+        """Losses in mode ``loss``; the student's own answer in every other mode."""
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        return self.student(inputs, data_samples, mode=mode)
+
+    def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
+        """``student.*`` losses and one ``distill.<term>`` loss a term.
+
+        Args:
+            inputs: preprocessed images (N, 3, H, W).
+            data_samples: their annotations.
+        """
+        teacher = self.teacher.read(
+            inputs, data_samples, self._teacher_taps, stop_after=self._teacher_calls
+        )
+        with record(self.student, self._student_taps) as student:
+            losses = self.student(inputs, data_samples, mode='loss')
+        losses = {_PREFIX + name: value for name, value in losses.items()}
+        for name, term in self.distill.items():
+            losses[_TERMS + name] = term(student, teacher)
+        return losses
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add the terms to the student's losses.
+
+        MMEngine sums the entries whose name holds 'loss'; a term counts whatever its name.
+        """
+        terms = {name: value for name, value in losses.items() if name.startswith(_TERMS)}
+        total, log_vars = super().parse_losses(
+            {name: value for name, value in losses.items() if name not in terms}
+        )
+        total = total + sum(terms.values())
+        log_vars.update(terms, loss=total)
+        return total, log_vars
+
+    @torch.no_grad()
+    def _build_terms(self) -> None:
+        """One pass of both networks over a small image: finds channel counts and every misfit."""
+        divisor = max(self.teacher.inputs.student.divisor, self.teacher.inputs.teacher.divisor)
+        side = -(-64 // divisor) * divisor
+        image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        teacher = self.teacher.read(image, None, self._teacher_taps)
+        self.student.eval()
+        with record(self.student, self._student_taps) as student:
+            if isinstance(self.student, BaseSegmentor):
+                label = PixelData(data=torch.zeros(1, side, side, dtype=torch.long))
+                self.student(image, [SegDataSample(gt_sem_seg=label)], mode='loss')
+            else:
+                self.student(image, None, mode='tensor')
+        self.student.train()
+        for name, term in self.distill.items():
+            try:
+                term.build(student, teacher)
+            except (UserError, RuntimeError) as error:
+                raise UserError(f'model.distill.{name}: {error}') from error
+        self._teacher_calls = teacher.calls()
+
+
+def terms_of(model: nn.Module) -> dict[str, Term]:
+    """The distillation terms of a model by name; none if it is no Distiller."""
+    return dict(model.distill.items()) if isinstance(model, Distiller) else {}
+
+
+def _accept_student_weights(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:
+    # Files name the student's weights as the student does; in memory they sit under `student.`.
+    for key in [k for k in state_dict if k.startswith(prefix)]:
+        name = key[len(prefix) :]
+        if not name.startswith((_PREFIX, _TERMS)):
+            state_dict[f'{prefix}{_PREFIX}{name}'] = state_dict.pop(key)

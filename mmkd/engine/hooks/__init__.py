@@ -1,0 +1,15 @@
+"""Hooks around a distillation run."""
+
+from mmkd.engine.hooks.best_checkpoint_hook import BestCheckpointHook
+from mmkd.engine.hooks.class_count_hook import ClassCountHook
+from mmkd.engine.hooks.step_seed_hook import StepSeedHook
+from mmkd.engine.hooks.student_checkpoint_hook import StudentCheckpointHook
+from mmkd.engine.hooks.teacher_score_hook import TeacherScoreHook
+
+__all__ = [
+    'BestCheckpointHook',
+    'ClassCountHook',
+    'StepSeedHook',
+    'StudentCheckpointHook',
+    'TeacherScoreHook',
+]

@@ -1,0 +1,23 @@
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmkd.registry import HOOKS
+
+
+@HOOKS.register_module()
+class StepSeedHook(Hook):
+    """Seeds PyTorch at every iteration from (seed, rank, iteration).
+
+    Dropout and drop-path then depend on the iteration's number alone, so a resumed run draws
+    what the uninterrupted one would have drawn, on every rank.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        sequence = np.random.SeedSequence([runner.seed, runner.rank, runner.iter])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))

@@ -1,0 +1,35 @@
+import torch
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmkd.distiller import Distiller
+from mmkd.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TeacherScoreHook(Hook):
+    """Validates the teacher once, before training, through its own preprocessing.
+
+    A distilled student is only as good as its teacher, and a teacher with a wrong checkpoint,
+    class order or normalisation shows here and not after the run. The score is logged, kept in
+    the checkpoint's ``meta.teacher_score``, and not computed again on resume.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(model, Distiller) or runner.val_loop is None:
+            return
+        if 'teacher_score' in runner.message_hub.runtime_info:
+            return
+        loader, evaluator = runner.val_loop.dataloader, runner.val_loop.evaluator
+        teacher = model.teacher.network.to(get_device())
+        with torch.no_grad():
+            for batch in loader:
+                evaluator.process(data_samples=teacher.val_step(batch), data_batch=batch)
+        score = {k: float(v) for k, v in evaluator.evaluate(len(loader.dataset)).items()}
+        runner.message_hub.update_info('teacher_score', score)
+        runner.logger.info(
+            'teacher alone: ' + ', '.join(f'{k} {v:.4g}' for k, v in score.items())
+        )

@@ -1,0 +1,101 @@
+"""The teacher: built from its own config, frozen, read up to its last tap, never saved."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from mmkd.checkpoint import load_checkpoint_file
+from mmkd.configs import load_config, model_config
+from mmkd.errors import UserError
+from mmkd.preprocessing import TeacherInputs
+from mmkd.registry import MODELS
+from mmkd.taps import Recording, Tap, record
+
+
+class Teacher:
+    """A trained network that is only read.
+
+    It is no ``nn.Module``: nothing that walks the Distiller's modules, to save, to optimise,
+    to broadcast, to average or to set a training mode, can find it.
+
+    Args:
+        config: path or ``library::path`` of the teacher's own config.
+        checkpoint: file or URL of its weights, which must cover the whole network.
+        student_preprocessor: the student's ``data_preprocessor`` config.
+
+    Raises:
+        UserError: config or checkpoint are missing, do not fit each other, or the two
+            preprocessors cannot be brought together.
+    """
+
+    def __init__(self, config: str, checkpoint: str, student_preprocessor: dict | None) -> None:
+        cfg = load_config(config)
+        model = model_config(cfg)
+        self.inputs = TeacherInputs(student_preprocessor, model.get('data_preprocessor'))
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+            network = MODELS.build(model)
+        weights = load_checkpoint_file(checkpoint)
+        load_weights(network, weights, f'model.teacher.checkpoint={checkpoint}')
+        network = revert_sync_batchnorm(network)
+        self.network = network.requires_grad_(False).eval()
+
+    def __deepcopy__(self, memo: dict) -> 'Teacher':
+        # An averaged copy of the Distiller shares the teacher: it never changes.
+        return self
+
+    def read(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence | None,
+        taps: Iterable[Tap],
+        stop_after: dict[str, int] | None = None,
+    ) -> Recording:
+        """Run the teacher on the student's batch and record ``taps``.
+
+        Args:
+            inputs: the student's preprocessed images (N, 3, H, W).
+            data_samples: their annotations, for heads that look at image sizes.
+            taps: what to record.
+            stop_after: calls by module path, after which the pass ends.
+        """
+        if next(self.network.parameters()).device != inputs.device:
+            self.network.to(inputs.device)
+        images = self.inputs(inputs, data_samples)
+        with torch.no_grad(), record(self.network, taps, stop_after) as recording:
+            self.network(images, data_samples, mode='tensor')
+        return recording
+
+
+def load_weights(network: nn.Module, checkpoint: Any, source: str) -> None:
+    """Load a whole checkpoint into ``network``.
+
+    Args:
+        network: receives the weights.
+        checkpoint: what a checkpoint file holds: a state dict, or a dict with ``state_dict``.
+        source: where it came from, for messages.
+
+    Raises:
+        UserError: weights are missing, or have another shape than the network's.
+    """
+    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f'{source} holds no state_dict')
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    own = network.state_dict()
+    missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
+    if missing:
+        raise UserError(
+            f'{source} does not fit its config: {len(missing)} of {len(own)} weights are missing, '
+            f'such as {missing[0]}'
+        )
+    for key, value in own.items():
+        if key in state and state[key].shape != value.shape:
+            raise UserError(
+                f'{source} does not fit its config: {key} is {tuple(state[key].shape)} in the '
+                f'file but {tuple(value.shape)} in the network; check num_classes and sizes'
+            )
+    network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)

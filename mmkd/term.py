@@ -1,0 +1,107 @@
+"""One distillation term: taps, an adapter where channels must match, a loss, a weight."""
+
+import torch
+from torch import Tensor, nn
+
+from mmkd.adapters import build_adapter
+from mmkd.errors import UserError
+from mmkd.registry import MODELS
+from mmkd.taps import Recording, Tap, parse_tap
+
+_KEYS = ('student', 'teacher', 'loss', 'adapter', 'weight')
+
+
+class Term(nn.Module):
+    """Reads one place of the student and one of the teacher, and compares them.
+
+    Args:
+        name: the term's key in the config, for messages.
+        student: tap (or list of taps, read as a tuple) of the student.
+        teacher: tap (or list of taps) of the teacher.
+        loss: a registered loss, called as ``loss(student, teacher)``.
+        adapter: a registered layer without channel counts, put on each tapped
+            student feature; none if omitted.
+        weight: factor of the loss in the total, at least 0.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        student: str | list[str],
+        teacher: str | list[str],
+        loss: dict,
+        adapter: dict | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.student_taps = _parse_taps(student)
+        self.teacher_taps = _parse_taps(teacher)
+        self.loss = MODELS.build(loss)
+        self.adapter_config = adapter
+        self.adapter: nn.ModuleList | None = None
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
+            raise UserError(f'weight={weight!r}; allowed: a number of at least 0')
+        self.weight = weight
+
+    def build(self, student: Recording, teacher: Recording) -> None:
+        """Build the adapter for the recorded features and try the loss on them once.
+
+        Raises:
+            UserError: the term cannot compare what its taps yield.
+        """
+        s, t = self._read(student, teacher)
+        if self.adapter_config is not None:
+            if len(s) != len(t):
+                raise UserError(f'adapter: {len(s)} student taps but {len(t)} teacher taps')
+            self.adapter = nn.ModuleList(
+                build_adapter(self.adapter_config, *pair) for pair in zip(s, t, strict=True)
+            )
+        with torch.no_grad():
+            value = self(student, teacher)
+        if value.dim() != 0:
+            raise UserError(f'loss returned shape {tuple(value.shape)}; allowed: a 0-dim tensor')
+
+    def forward(self, student: Recording, teacher: Recording) -> Tensor:
+        """The weighted loss (0-dim) for one step's recordings."""
+        s, t = self._read(student, teacher)
+        if self.adapter is not None:
+            s = tuple(layer(x) for layer, x in zip(self.adapter, s, strict=True))
+        return self.weight * self.loss(_unwrap(s), _unwrap(t))
+
+    def _read(self, student: Recording, teacher: Recording) -> tuple[tuple, tuple]:
+        return (
+            tuple(student.read(tap) for tap in self.student_taps),
+            tuple(teacher.read(tap) for tap in self.teacher_taps),
+        )
+
+
+def build_term(name: str, config: dict) -> Term:
+    """Build the term ``model.distill.<name>`` of a config.
+
+    Raises:
+        UserError: a key is missing or unknown, or a value is not allowed.
+    """
+    unknown = sorted(config.keys() - set(_KEYS))
+    missing = sorted({'student', 'teacher', 'loss'} - config.keys())
+    if unknown:
+        raise UserError(f'model.distill.{name}: unknown key {unknown[0]!r}; allowed: {_KEYS}')
+    if missing:
+        raise UserError(f'model.distill.{name}: {missing[0]!r} is missing; a term needs it')
+    try:
+        return Term(name, **config)
+    except (UserError, KeyError, TypeError) as error:
+        raise UserError(f'model.distill.{name}: {_reason(error)}') from error
+
+
+def _reason(error: Exception) -> str:
+    # KeyError quotes its message; MMEngine raises it for a type no registry knows.
+    return str(error.args[0]) if isinstance(error, KeyError) else str(error)
+
+
+def _parse_taps(value: str | list[str]) -> list[Tap]:
+    return [parse_tap(text) for text in (value if isinstance(value, list | tuple) else [value])]
+
+
+def _unwrap(features: tuple) -> Tensor | tuple:
+    return features[0] if len(features) == 1 else features
