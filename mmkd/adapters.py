@@ -27,4 +27,4 @@ def build_adapter(config: dict, student: Tensor, teacher: Tensor) -> nn.Module:
             'channel counts are read from the tapped features'
         )
     channels = dict(in_channels=student.shape[1], out_channels=teacher.shape[1])
-    return MODELS.build(dict(config, **channels))
+    return MODELS.build(dict(config, _scope_='mmkd', **channels))

@@ -37,7 +37,7 @@ class Term(nn.Module):
         self.name = name
         self.student_taps = _parse_taps(student)
         self.teacher_taps = _parse_taps(teacher)
-        self.loss = MODELS.build(loss)
+        self.loss = MODELS.build(dict(loss, _scope_='mmkd'))
         self.adapter_config = adapter
         self.adapter: nn.ModuleList | None = None
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:

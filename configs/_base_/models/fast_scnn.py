@@ -8,7 +8,7 @@ auxiliary_head = dict(
     num_classes=11,
     norm_cfg=norm_cfg,
     align_corners=False,
-    loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4),
+    loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=0.4),
 )
 model = dict(
     type='EncoderDecoder',
@@ -44,7 +44,7 @@ model = dict(
         num_classes=11,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0),
+        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=1.0),
     ),
     auxiliary_head=[
         dict(auxiliary_head, in_channels=128, in_index=-2),

@@ -1,0 +1,27 @@
+# make demo and make test are all a newcomer needs; both make the environment first.
+PY := .venv/bin/python
+
+.PHONY: help env demo test lint format test-slow
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+env:  ## make .venv with everything mmkd needs (instant if it is there)
+	@tools/env/setup.sh
+
+demo: env  ## train teacher, student and distilled student; a table and a picture
+	$(PY) tools/demo.py
+
+test: env lint  ## run the tests
+	$(PY) -m pytest -m 'not slow'
+
+test-slow: env  ## run the tests that take minutes each
+	$(PY) -m pytest -m slow
+
+lint: env  ## check style
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: env  ## apply the style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .

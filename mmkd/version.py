@@ -1,0 +1,3 @@
+"""mmkd's version."""
+
+__version__ = '0.1.0'

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Makes .venv: the pinned libraries, mmcv with compiled ops, and mmkd itself (editable).
+#
+#   PYTHON=python3.11  which Python to use (3.10 to 3.12)
+#   MMKD_CACHE=DIR     where the compiled mmcv wheel is kept (default: ~/.cache/mmkd)
+#   MMKD_CUDA=1|0      compile mmcv for CUDA or for the CPU (default: CUDA if there is a GPU)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+PYTHON=${PYTHON:-python3}
+MMCV=onedl-mmcv==2.3.6
+VENV=.venv
+REQUIREMENTS=tools/env/requirements.txt
+WHEELS=${MMKD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmkd}/wheels
+
+say() { printf 'make env: %s\n' "$*"; }
+fail() { printf 'make env: error: %s\n' "$*" >&2; exit 1; }
+
+gpu=0
+if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then gpu=1; fi
+cuda=${MMKD_CUDA:-$gpu}
+if [ "$cuda" = 1 ] && ! command -v nvcc >/dev/null && [ ! -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then
+    say "there is a GPU but no nvcc, so mmcv gets CPU ops; with the CUDA toolkit installed, MMKD_CUDA=1 make env builds the CUDA ops"
+    cuda=0
+fi
+
+# The stamp says what a finished environment was made from; anything else is made anew.
+stamp="$VENV/.finished"
+wanted="$(cat "$REQUIREMENTS" setup.cfg tools/env/setup.sh | cksum) cuda=$cuda"
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$VENV/bin/python" -c '' 2>/dev/null; then
+    exit 0
+fi
+
+version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) \
+    || fail "$PYTHON does not run; set PYTHON to a Python 3.10, 3.11 or 3.12"
+case $version in
+    3.10 | 3.11 | 3.12) ;;
+    *) fail "$PYTHON is Python $version; set PYTHON to a Python 3.10, 3.11 or 3.12" ;;
+esac
+command -v gcc >/dev/null || fail 'gcc is missing; install a C++ compiler (on Debian and Ubuntu: build-essential)'
+
+say "making $VENV with Python $version"
+"$PYTHON" -m venv --clear "$VENV"
+pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
+pip install --quiet --upgrade 'pip>=24' 'setuptools>=77,<82' wheel ninja packaging psutil
+say 'installing the pinned libraries'
+pip install --quiet -r "$REQUIREMENTS"
+
+# One wheel for each Python, torch, machine and kind of ops, compiled once and kept.
+torch=$(sed -n 's/^torch==//p' "$REQUIREMENTS")
+kept="$WHEELS/${MMCV//==/-}-py$version-torch$torch-$(uname -m)-cuda$cuda"
+if ! ls "$kept"/*.whl >/dev/null 2>&1; then
+    say "compiling $MMCV (about ten minutes, once; kept in $WHEELS)"
+    mkdir -p "$WHEELS"
+    building=$(mktemp -d "$WHEELS/.building.XXXXXX")
+    trap 'rm -rf "$building"' EXIT
+    MMCV_WITH_OPS=1 FORCE_CUDA=$cuda MAX_JOBS=${MAX_JOBS:-$(nproc)} \
+        pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$building" "$MMCV"
+    rm -rf "$kept"
+    mv "$building" "$kept"
+fi
+pip install --quiet "$kept"/*.whl
+pip install --quiet --no-build-isolation --no-deps --editable .
+"$VENV/bin/python" -c 'import mmkd'
+printf '%s' "$wanted" >"$stamp"
+say 'ready'
