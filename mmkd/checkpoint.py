@@ -22,15 +22,30 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmkd.errors import UserError
 
 # What MMEngine's own checkpoints hold beside tensors: histories of logged scalars, as
-# numpy arrays. `__reduce__` names numpy's rebuilding functions for the installed version.
+# numpy arrays. `__reduce__` gives numpy's rebuilding functions for the installed version.
 _NUMPY_TYPES = [
     np.ndarray,
     np.dtype,
     np.ndarray((0,)).__reduce__()[0],
     np.float64(0).__reduce__()[0],
-    *{type(np.dtype(name)) for name in ('float32', 'float64', 'int32', 'int64', 'bool')},
+    *{type(np.dtype(code)) for code in '?bBhHiIlLqQefdFDU'},
 ]
-torch.serialization.add_safe_globals([HistoryBuffer, *_NUMPY_TYPES])
+
+
+def _history_statistic(owner: object, name: str) -> Callable:
+    """Stands in for ``getattr``, by which a pickled history names its statistics.
+
+    The real one would lead from any allowed type to its module's globals.
+    """
+    if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
+        return getattr(HistoryBuffer, name)
+    owner_name = getattr(owner, '__name__', type(owner).__name__)
+    raise pickle.UnpicklingError(f'GLOBAL {owner_name}.{name} is not allowed')
+
+
+torch.serialization.add_safe_globals(
+    [HistoryBuffer, (_history_statistic, 'builtins.getattr'), *_NUMPY_TYPES]
+)
 # MMEngine retries a file that the safe loader refuses with weights_only=False;
 # PyTorch's own switch makes that retry safe as well, for every URL scheme.
 os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
@@ -62,7 +77,7 @@ def _guarded(path: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except pickle.UnpicklingError as error:
-        named = re.search(r'GLOBAL (\S+)', str(error))
+        named = re.search(r"(?:GLOBAL |<class ')([\w.]+)", str(error))
         if named is None:
             raise UserError(f'checkpoint {path} is not a PyTorch checkpoint') from error
         raise UserError(

@@ -3,7 +3,7 @@
 import copy
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
 from mmkd.errors import UserError
@@ -46,15 +46,15 @@ def is_distillation(config: Config) -> bool:
     return str(config.get('model', {}).get('type')).rsplit('.', 1)[-1] == 'Distiller'
 
 
-def model_config(config: Config) -> dict:
+def model_config(config: Config) -> ConfigDict:
     """The network that a config is about: its model, or the student if it distils.
 
     MMEngine lets a config state ``data_preprocessor`` beside the model; it is moved inside.
     """
     model = config.model.student if is_distillation(config) else config.model
-    model = copy.deepcopy(model.to_dict())
+    model = copy.deepcopy(model)
     if config.get('data_preprocessor') is not None:
-        model.setdefault('data_preprocessor', config.data_preprocessor.to_dict())
+        model.setdefault('data_preprocessor', copy.deepcopy(config.data_preprocessor))
     return model
 
 

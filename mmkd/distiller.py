@@ -1,19 +1,20 @@
 """The Distiller: a student that trains while terms compare it with a frozen teacher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from mmengine.model import BaseModel
+from mmengine.structures import PixelData
 from mmseg.models import BaseSegmentor
 from mmseg.structures import SegDataSample
-from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
-from mmkd.taps import record
+from mmkd.taps import find_module, record
 from mmkd.teacher import Teacher
-from mmkd.term import Term, build_term
+from mmkd.term import build_term
 
 _PREFIX = 'student.'
 _TERMS = 'distill.'
@@ -105,6 +106,12 @@ class Distiller(BaseModel):
     @torch.no_grad()
     def _build_terms(self) -> None:
         """One pass of both networks over a small image: finds channel counts and every misfit."""
+        for name, term in self.distill.items():
+            with _blame(name):
+                for tap in term.student_taps:
+                    find_module(self.student, tap.path)
+                for tap in term.teacher_taps:
+                    find_module(self.teacher.network, tap.path)
         divisor = max(self.teacher.inputs.student.divisor, self.teacher.inputs.teacher.divisor)
         side = -(-64 // divisor) * divisor
         image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -118,16 +125,17 @@ class Distiller(BaseModel):
                 self.student(image, None, mode='tensor')
         self.student.train()
         for name, term in self.distill.items():
-            try:
+            with _blame(name):
                 term.build(student, teacher)
-            except (UserError, RuntimeError) as error:
-                raise UserError(f'model.distill.{name}: {error}') from error
         self._teacher_calls = teacher.calls()
 
 
-def terms_of(model: nn.Module) -> dict[str, Term]:
-    """The distillation terms of a model by name; none if it is no Distiller."""
-    return dict(model.distill.items()) if isinstance(model, Distiller) else {}
+@contextmanager
+def _blame(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (UserError, RuntimeError) as error:
+        raise UserError(f'model.distill.{name}: {error}') from error
 
 
 def _accept_student_weights(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:

@@ -8,8 +8,8 @@ from packaging.version import Version
 # Import name -> (oldest version, what to install). The original OpenMMLab packages and their
 # maintained continuations share their import names; both will do.
 _REQUIRED = {
-    'torch': ('2.1', 'torch==2.11.0'),
-    'torchvision': ('0.16', 'torchvision==0.26.0'),
+    'torch': ('2.6', 'torch==2.11.0'),
+    'torchvision': ('0.21', 'torchvision==0.26.0'),
     'timm': ('1.0', 'timm==1.0.31'),
     'mmengine': ('0.10.7', 'onedl-mmengine==0.10.12'),
     'mmcv': ('2.1.0', 'onedl-mmcv==2.3.6'),

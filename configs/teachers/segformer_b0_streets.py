@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/datasets/streets.py',
+    '../_base_/models/segformer_b0.py',
+    '../_base_/schedules/quick.py',
+    '../_base_/default_runtime.py',
+]
+optim_wrapper = dict(optimizer=dict(lr=6e-4))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, end=50, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=50, end=600, by_epoch=False),
+]
+train_cfg = dict(max_iters=600, val_interval=300)

@@ -1,0 +1,50 @@
+"""Panels: pictures of one scene side by side, each with its title."""
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+
+def colour_labels(
+    label: np.ndarray, palette: Sequence[Sequence[int]], ignore: int = 255
+) -> np.ndarray:
+    """Paint a label map.
+
+    Args:
+        label: class ids (H, W); ``ignore`` becomes black.
+        palette: an RGB colour a class.
+        ignore: the id that is no class.
+
+    Returns:
+        BGR picture (H, W, 3), uint8.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]
+    table[ignore] = 0
+    return table[label.astype(np.uint8)]
+
+
+def panel(pictures: Mapping[str, np.ndarray], height: int = 288) -> np.ndarray:
+    """Set titled pictures side by side.
+
+    Args:
+        pictures: BGR pictures (H, W, 3) of any size, by title, left to right.
+        height: every picture is scaled to this many pixels.
+
+    Returns:
+        BGR picture, uint8.
+    """
+    bar = 28
+    columns = []
+    for title, picture in pictures.items():
+        h, w = picture.shape[:2]
+        size = (round(w * height / h), height)
+        shown = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
+        head = np.full((bar, size[0], 3), 255, np.uint8)
+        cv2.putText(
+            head, title, (6, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA
+        )
+        columns.append(np.vstack([head, shown]))
+        columns.append(np.full((height + bar, 4, 3), 255, np.uint8))
+    return np.hstack(columns[:-1])

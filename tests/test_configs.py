@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmkd.configs import is_distillation, load_config, model_config, student_config
+from mmkd.errors import UserError
+from mmkd.registry import MODELS
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted(
+    p.relative_to(ROOT).as_posix() for p in ROOT.glob('configs/**/*.py') if '_base_' not in p.parts
+)
+
+
+@pytest.fixture(scope='session')
+def random_checkpoints(tmp_path_factory):
+    """For a teacher's config: a checkpoint with random weights, made once."""
+    folder = tmp_path_factory.mktemp('random')
+
+    def make(config: str) -> str:
+        path = folder / f'{Path(config).stem}.pth'
+        if not path.is_file():
+            cfg = load_config(config)
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                torch.save(MODELS.build(model_config(cfg)).state_dict(), path)
+        return str(path)
+
+    return make
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_every_config_builds(path, random_checkpoints):
+    config = load_config(path)
+    if is_distillation(config):
+        config.model.teacher.checkpoint = random_checkpoints(config.model.teacher.config)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        MODELS.build(config.model)
+    for key in ('train_dataloader', 'val_dataloader', 'train_cfg', 'optim_wrapper'):
+        assert key in config
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'ablations' in p])
+def test_an_ablation_changes_little(path):
+    assert len((ROOT / path).read_text().splitlines()) <= 10
+
+
+@pytest.mark.parametrize(
+    'name, low, high, filter_on',
+    [
+        ('basic', (1, 0), (0, 1), 'both'),
+        ('reversed', (0, 1), (1, 0), 'both'),
+        ('teacher_only', (1, 0), (0, 1), 'teacher'),
+        ('student_only', (1, 0), (0, 1), 'student'),
+        ('ratio_25', (0.25, 0.75), (0.25, 0.75), 'both'),
+        ('ratio_50', (0.5, 0.5), (0.5, 0.5), 'both'),
+        ('ratio_75', (0.75, 0.25), (0.75, 0.25), 'both'),
+    ],
+)
+def test_strategies_say_what_their_names_say(name, low, high, filter_on):
+    terms = load_config(f'configs/ablations/fastscnn_{name}.py').model.distill
+    for term, (lo, hi) in ((terms.encoder, low), (terms.decoder, high)):
+        assert (term.loss.low, term.loss.high) == (lo, hi)
+        assert term.loss.get('filter_on', 'both') == filter_on
+
+
+def test_data_sets_change_nothing_but_the_data_and_the_teacher():
+    streets = load_config('configs/segformer_fastscnn_freq.py').model.to_dict()
+    camvid = load_config('configs/segformer_fastscnn_freq_camvid.py').model.to_dict()
+    assert streets.pop('teacher') != camvid.pop('teacher')
+    assert streets == camvid
+
+
+def test_student_config_is_the_student_alone():
+    config = load_config('configs/segformer_fastscnn_freq.py')
+    alone = student_config(config)
+    assert alone.model == load_config('configs/students/fast_scnn_streets.py').model
+    assert 'custom_imports' not in alone and 'train_dataloader' not in alone
+    assert alone.test_dataloader == config.test_dataloader
+
+
+def test_student_config_keeps_the_import_that_its_layers_need():
+    config = Config(dict(model=dict(type='EncoderDecoder', backbone=dict(type='mmkd.Own'))))
+    assert student_config(config).custom_imports.imports == ['mmkd']
+
+
+def test_preprocessor_beside_the_model_moves_inside():
+    config = Config(dict(model=dict(type='A'), data_preprocessor=dict(type='P')))
+    assert model_config(config) == dict(type='A', data_preprocessor=dict(type='P'))
+
+
+@pytest.mark.parametrize('name', ['no/such.py', 'mmseg::no/such.py', 'nolibrary::a.py'])
+def test_missing_config_is_named(name):
+    with pytest.raises(UserError, match=f'config {name}'):
+        load_config(name)
+
+
+def test_relative_configs_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config('configs/students/fast_scnn_streets.py').model.type == 'EncoderDecoder'

@@ -1,0 +1,199 @@
+import copy
+
+import pytest
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from mmkd.errors import UserError
+from mmkd.registry import MODELS
+from mmkd.taps import parse_tap, record
+
+
+@pytest.fixture
+def batch():
+    g = torch.Generator().manual_seed(3)
+    images = torch.randn(2, 3, 64, 96, generator=g)
+    labels = torch.randint(0, 11, (2, 1, 64, 96), generator=g)
+    return images, [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+
+
+def broken(model_config, path, value):
+    """The config with one key replaced (or removed, for ``...``)."""
+    *parents, last = path.split('.')
+    node = model_config
+    for key in parents:
+        node = node[key]
+    if value is ...:
+        node.pop(last)
+    else:
+        node[last] = value
+    return model_config
+
+
+def test_losses_are_the_students_and_the_terms(distiller, batch):
+    distiller.eval()  # no dropout or running statistics between the two passes
+    losses = distiller.loss(*batch)
+    alone = distiller.student(*batch, mode='loss')
+    assert {k: v for k, v in losses.items() if k.startswith('student.')} == {
+        f'student.{k}': v for k, v in alone.items()
+    }
+    assert set(losses) - {f'student.{k}' for k in alone} == {'distill.encoder', 'distill.decoder'}
+
+
+def test_terms_compare_the_tapped_features(distiller, batch):
+    distiller.eval()
+    images, _ = batch
+    x = distiller.student.backbone(images)
+    t = distiller.teacher.network.backbone(images)
+    encoder = distiller.distill['encoder'].loss(x[1], t[3])
+    head = distiller.teacher.network.decode_head
+    with record(head, [parse_tap('fusion_conv')]) as recording:
+        head(t)
+    fused = recording.read(parse_tap('fusion_conv'))
+    decoder = distiller.distill['decoder'].loss(x[2], fused)
+    losses = distiller.loss(*batch)
+    torch.testing.assert_close(losses['distill.encoder'], encoder)
+    torch.testing.assert_close(losses['distill.decoder'], decoder)
+
+
+def test_every_term_counts_in_the_total(distiller):
+    losses = {
+        'student.decode.loss_ce': torch.tensor(1.0),
+        'student.decode.acc_seg': torch.tensor(50.0),
+        'distill.encoder': torch.tensor(0.25),
+        'distill.decoder': torch.tensor(0.5),
+    }
+    total, log_vars = distiller.parse_losses(losses)
+    assert total == 1.75 == log_vars['loss']
+    assert log_vars['distill.encoder'] == 0.25
+
+
+def test_weight_scales_a_term(model_config, batch):
+    torch.manual_seed(0)
+    one = MODELS.build(copy.deepcopy(model_config)).eval()
+    torch.manual_seed(0)
+    three = MODELS.build(broken(model_config, 'distill.encoder.weight', 3.0)).eval()
+    a, b = one.loss(*batch), three.loss(*batch)
+    torch.testing.assert_close(b['distill.encoder'], 3 * a['distill.encoder'])
+    torch.testing.assert_close(b['distill.decoder'], a['distill.decoder'])
+
+
+def test_teacher_is_frozen_whatever_the_mode(distiller, batch):
+    network = distiller.teacher.network
+    before = copy.deepcopy(network.state_dict())
+    distiller.train()
+    assert not any(m.training for m in network.modules())
+    total, _ = distiller.parse_losses(distiller.loss(*batch))
+    total.backward()
+    assert all(p.grad is None and not p.requires_grad for p in network.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_teacher_stops_at_its_last_tap(distiller, batch):
+    # The classifier comes after fusion_conv: a teacher without one still answers.
+    distiller.teacher.network.decode_head.conv_seg = None
+    assert 'distill.decoder' in distiller.loss(*batch)
+
+
+def test_teacher_is_in_no_module_tree(distiller):
+    mine = {id(p) for p in distiller.parameters()} | {id(b) for b in distiller.buffers()}
+    theirs = distiller.teacher.network.state_dict(keep_vars=True).values()
+    assert not mine & {id(v) for v in theirs}
+    assert {k.split('.')[0] for k in distiller.state_dict()} <= {'student', 'distill'}
+
+
+def test_every_parameter_gets_a_gradient(distiller, batch):
+    # What DistributedDataParallel needs to run without find_unused_parameters.
+    distiller.train()
+    distiller.parse_losses(distiller.loss(*batch))[0].backward()
+    assert [n for n, p in distiller.named_parameters() if p.grad is None] == []
+
+
+def test_building_leaves_no_trace(model_config):
+    torch.manual_seed(5)
+    student = MODELS.build(copy.deepcopy(model_config['student']))
+    torch.manual_seed(5)
+    distiller = MODELS.build(model_config)
+    assert distiller.training and distiller.student.training
+    for key, value in student.state_dict().items():
+        assert torch.equal(distiller.student.state_dict()[key], value), key
+    assert all(m.__dict__.get('forward') is None for m in distiller.modules())
+
+
+def test_predicts_as_the_student(distiller, batch):
+    distiller.eval()
+    images, samples = batch
+    for sample in samples:
+        sample.set_metainfo(dict(ori_shape=(64, 96), img_shape=(64, 96)))
+    with torch.no_grad():
+        ours = distiller(images, samples, mode='predict')
+        theirs = distiller.student(images, samples, mode='predict')
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a.seg_logits.data, b.seg_logits.data)
+
+
+def test_loads_a_student_checkpoint(distiller, model_config):
+    torch.manual_seed(11)
+    student = MODELS.build(model_config['student'])
+    result = distiller.load_state_dict(student.state_dict(), strict=False)
+    assert result.unexpected_keys == [] and result.missing_keys == []
+    for key, value in student.state_dict().items():
+        assert torch.equal(distiller.student.state_dict()[key], value), key
+
+
+def test_averaged_copy_shares_the_teacher(distiller):
+    average = ExponentialMovingAverage(distiller)
+    assert average.module.teacher is distiller.teacher
+    assert average.module.student is not distiller.student
+
+
+def test_adapter_channels_are_found(model_config, batch):
+    model_config['distill'] = dict(
+        feature=dict(
+            student='backbone[1]',
+            teacher='backbone[3]',
+            adapter=dict(type='Conv2d', kernel_size=1),
+            loss=dict(type='FrequencyAttentionLoss', low=1, high=1, cutoff=1, compare='feature'),
+        )
+    )
+    distiller = MODELS.build(model_config)
+    layer = distiller.distill['feature'].adapter[0]
+    assert (layer.in_channels, layer.out_channels) == (128, 64)
+    distiller.loss(*batch)['distill.feature'].backward()
+    assert layer.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    'path, value, message',
+    [
+        ('distill.encoder.student', 'backbone[7]', 'distill.encoder: tap .*tuple of 3.*7'),
+        ('distill.encoder.teacher', 'bakbone[3]', r"encoder: tap 'bakbone'.*nearest: backbone"),
+        ('distill.encoder.student', 'backbone', 'encoder: tap .*add an index'),
+        ('distill.encoder.loss', ..., "distill.encoder: 'loss' is missing"),
+        ('distill.encoder.los', {}, "distill.encoder: unknown key 'los'"),
+        ('distill.encoder.loss.cutoff', 1.5, 'distill.encoder: .*cutoff.*1.5'),
+        ('distill.encoder.loss.cutof', 0.5, 'distill.encoder: .*cutof'),
+        ('distill.encoder.loss.type', 'NoSuchLoss', 'distill.encoder: .*NoSuchLoss'),
+        ('distill.encoder.loss.compare', 'feature', 'distill.encoder: .*128.*64.*adapter'),
+        ('distill.encoder.weight', -1, 'distill.encoder: weight=-1'),
+        ('distill.encoder.weight', float('nan'), 'distill.encoder: weight=nan'),
+        ('distill.encoder.adapter', dict(type='Conv2d', in_channels=1), 'sets in_channels'),
+        ('distill', {}, 'model.distill has no term'),
+        ('distill', {'encoder': None, 'decoder': None}, 'model.distill has no term'),
+        ('teacher.config', ..., 'model.teacher.config is missing'),
+        ('teacher.checkpoint', ..., 'model.teacher.checkpoint is missing'),
+        ('teacher.config', 'no/such.py', 'config no/such.py does not exist'),
+        ('teacher.config', 'mmseg::no/such.py', 'config mmseg::no/such.py'),
+        ('teacher.checkpoint', 'no/such.pth', 'checkpoint no/such.pth does not exist'),
+    ],
+)
+def test_bad_configs_are_named(model_config, path, value, message):
+    with pytest.raises(UserError, match=message):
+        MODELS.build(broken(model_config, path, value))
+
+
+def test_a_dropped_term_is_gone(model_config, batch):
+    distiller = MODELS.build(broken(model_config, 'distill.decoder', None))
+    assert 'distill.decoder' not in distiller.loss(*batch)

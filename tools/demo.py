@@ -1,0 +1,101 @@
+"""Teacher, student alone and student distilled on StreetScenes: train, compare, draw.
+
+Runs the three trainings by tools/train.py (about ten minutes on two CPU cores; a run that is
+already finished is not repeated), then prints a table and writes a picture of one street as
+all three see it.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmkd.configs import load_config, student_config
+from mmkd.engine.files import write_atomically
+from mmkd.engine.launch import run_tool
+from mmkd.errors import UserError
+from mmkd.visualization.panel import colour_labels, panel
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = {
+    'teacher SegFormer-B0': 'configs/teachers/segformer_b0_streets.py',
+    'Fast-SCNN alone': 'configs/students/fast_scnn_streets.py',
+    'Fast-SCNN distilled': 'configs/segformer_fastscnn_freq.py',
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--iters', type=int, help='train each network this long instead')
+    parser.add_argument('--out', default='work_dirs/demo', help='folder of the results')
+    parser.add_argument('--street', type=int, default=3, help='which validation street to draw')
+    return parser.parse_args()
+
+
+def train(config: str, iters: int | None) -> Path:
+    """Train ``config`` by the training tool; the best checkpoint."""
+    work_dir = Path('work_dirs') / Path(config).stem
+    command = [sys.executable, str(ROOT / 'tools/train.py'), config, '--resume']
+    if iters is not None:
+        command += ['--cfg-options', f'train_cfg.max_iters={iters}', 'train_cfg.val_interval=50']
+    if subprocess.run(command).returncode != 0:
+        raise UserError(f'training {config} failed; see {work_dir}')
+    return work_dir / 'best.pth'
+
+
+def evaluate(config: Config, checkpoint: Path, street: int) -> tuple[list[str], np.ndarray]:
+    """Table cells (mIoU, parameters, ms) and the prediction for one street."""
+    config.work_dir = str(checkpoint.parent / 'test')
+    config.load_from = str(checkpoint)
+    config.log_level = 'WARNING'
+    runner = Runner.from_cfg(config)
+    metrics = runner.test()
+    model = runner.model.eval()
+    dataset = runner.test_dataloader.dataset
+    sample = dataset[street]
+    batch = dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
+    times = []
+    with torch.no_grad():
+        for _ in range(15):
+            start = time.perf_counter()
+            prediction = model.test_step(batch)[0].pred_sem_seg.data[0].numpy()
+            times.append(time.perf_counter() - start)
+    parameters = sum(p.numel() for p in model.parameters())
+    cells = [f'{metrics["mIoU"]:.1f}', f'{parameters / 1e6:.2f} M', f'{np.median(times) * 1e3:.0f}']
+    return cells, prediction
+
+
+def main() -> None:
+    args = parse_args()
+    checkpoints = {name: train(config, args.iters) for name, config in RUNS.items()}
+    rows, predictions = [], {}
+    for name, config in RUNS.items():
+        cells, predictions[name] = evaluate(
+            student_config(load_config(config)), checkpoints[name], args.street
+        )
+        rows.append([name, *cells])
+    header = ['network', 'mIoU', 'parameters', 'ms per image']
+    table = '\n'.join('| ' + ' | '.join(row) + ' |' for row in [header, ['---'] * 4, *rows])
+
+    from mmkd.datasets import StreetScenes, render_street
+
+    scene = render_street(args.street, 'val', size=(192, 256))
+    palette = StreetScenes.METAINFO['palette']
+    pictures = {'street': scene.image, 'ground truth': colour_labels(scene.label, palette)}
+    pictures |= {name: colour_labels(p, palette) for name, p in predictions.items()}
+    encoded = cv2.imencode('.png', panel(pictures))[1].tobytes()
+    out = Path(args.out)
+    write_atomically(out / 'streets.png', encoded)
+    write_atomically(out / 'table.md', (table + '\n').encode())
+    print(f'\n{table}\n\nThe same street seen by all three: {out / "streets.png"}')
+
+
+if __name__ == '__main__':
+    run_tool(main)
