@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
-from mmkd.taps import find_module, record
+from mmkd.taps import Recording, find_module, record
 from mmkd.teacher import Teacher
 from mmkd.term import build_term
 
@@ -80,15 +80,19 @@ class Distiller(BaseModel):
             inputs: preprocessed images (N, 3, H, W).
             data_samples: their annotations.
         """
-        teacher = self.teacher.read(
-            inputs, data_samples, self._teacher_taps, stop_after=self._teacher_calls
-        )
+        teacher = self.read_teacher(inputs, data_samples)
         with record(self.student, self._student_taps) as student:
             losses = self.student(inputs, data_samples, mode='loss')
         losses = {_PREFIX + name: value for name, value in losses.items()}
         for name, term in self.distill.items():
             losses[_TERMS + name] = term(student, teacher)
         return losses
+
+    def read_teacher(self, inputs: Tensor, data_samples: Sequence | None) -> Recording:
+        """Run the teacher up to its last tap, without gradients."""
+        return self.teacher.read(
+            inputs, data_samples, self._teacher_taps, stop_after=self._teacher_calls
+        )
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Add the terms to the student's losses.

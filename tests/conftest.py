@@ -64,13 +64,22 @@ def teacher_files(tmp_path_factory) -> tuple[str, str]:
     return str(config), str(checkpoint)
 
 
+@pytest.fixture(scope='session')
+def write_recipe(teacher_files):
+    """Writes a distillation config that trains for four iterations into a folder."""
+
+    def write(folder: Path) -> Path:
+        config, checkpoint = teacher_files
+        path = folder / 'recipe.py'
+        path.write_text(RECIPE.format(root=ROOT, teacher=config, checkpoint=checkpoint))
+        return path
+
+    return write
+
+
 @pytest.fixture
-def recipe_file(tmp_path, teacher_files) -> Path:
-    """A distillation config file that trains for four iterations."""
-    config, checkpoint = teacher_files
-    path = tmp_path / 'recipe.py'
-    path.write_text(RECIPE.format(root=ROOT, teacher=config, checkpoint=checkpoint))
-    return path
+def recipe_file(tmp_path, write_recipe) -> Path:
+    return write_recipe(tmp_path)
 
 
 @pytest.fixture

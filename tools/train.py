@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 
 from mmkd.configs import load_config
 from mmkd.engine.launch import run_tool, set_launcher
 from mmkd.engine.teacher_preparation import prepare_teacher
+from mmkd.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,8 +39,10 @@ def main() -> None:
         config.merge_from_dict(args.cfg_options)
     if args.work_dir or config.get('work_dir') is None:
         config.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
-    config.resume = args.resume
+    config.resume = args.resume or config.get('resume', False)
     if args.amp:
+        if not torch.cuda.is_available():
+            raise UserError('--amp needs a GPU: MMEngine trains in full precision on a CPU')
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
     set_launcher(config, args.launcher)

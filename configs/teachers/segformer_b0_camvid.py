@@ -4,10 +4,8 @@ _base_ = [
     '../_base_/schedules/camvid_40_epochs.py',
     '../_base_/default_runtime.py',
 ]
-# 80 epochs: a distilled student is only as good as its teacher.
 optim_wrapper = dict(optimizer=dict(lr=6e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=150, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=150, end=3680, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=150, end=1840, by_epoch=False),
 ]
-train_cfg = dict(max_iters=3680, val_interval=460)

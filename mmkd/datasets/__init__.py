@@ -1,7 +1,18 @@
 """Data sets and the seeding of their augmentation."""
 
 from mmkd.datasets.camvid import CamVidDataset
+from mmkd.datasets.load_street import LoadStreet
 from mmkd.datasets.seed_augmentation import SeedAugmentation
 from mmkd.datasets.seeded_sampler import SeededIndex, SeededInfiniteSampler
+from mmkd.datasets.street_renderer import render_street
+from mmkd.datasets.streets import StreetScenes
 
-__all__ = ['CamVidDataset', 'SeedAugmentation', 'SeededIndex', 'SeededInfiniteSampler']
+__all__ = [
+    'CamVidDataset',
+    'LoadStreet',
+    'SeedAugmentation',
+    'SeededIndex',
+    'SeededInfiniteSampler',
+    'StreetScenes',
+    'render_street',
+]

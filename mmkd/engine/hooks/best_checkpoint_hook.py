@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -12,13 +13,29 @@ class BestCheckpointHook(Hook):
     """Keeps ``best.pth`` in the work dir: a fixed name for the best checkpoint so far.
 
     MMEngine names the best checkpoint after its score and iteration and deletes the old one
-    before it writes the new one; ``best.pth`` is a hard link that always exists.
+    before it writes the new one; ``best.pth`` is a hard link that always exists. It holds weights
+    and plain facts, without the histories of logged scalars, so that
+    ``torch.load(weights_only=True)`` opens it anywhere.
     """
 
     # After CheckpointHook has written the best checkpoint of this validation.
     priority = 'LOWEST'
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if 'optimizer' in checkpoint:  # one to resume from
+            return
+        facts = checkpoint['message_hub']['runtime_info']
+        checkpoint['message_hub'] = dict(
+            log_scalars={}, runtime_info=_plain(facts), resumed_keys={}
+        )
+
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         best = runner.message_hub.runtime_info.get('best_ckpt')
         if runner.rank == 0 and best is not None and Path(best).is_file():
             link_atomically(best, Path(runner.work_dir) / 'best.pth')
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.item() if isinstance(value, np.generic) else value

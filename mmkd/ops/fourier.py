@@ -1,0 +1,303 @@
+"""Frequency filters and band-limited resampling of feature maps.
+
+Shapes: ``N`` samples, ``C`` channels, ``H`` rows, ``W`` columns. The spectrum of a real map is
+held as its non-redundant half, (..., H, W // 2 + 1), in the order of :func:`torch.fft.rfft2`:
+the zero frequency first, never shifted.
+
+Units: frequencies and radii are fractions of the Nyquist frequency *of each axis*, so 1 is half
+a cycle a pixel whatever the size. A radius is thus an ellipse on a map that is not square, and
+the corner of the spectrum lies at radius sqrt(2).
+
+Every filter here is one real mask ``M = low * L + high * (1 - L)`` with ``L`` a low-pass:
+low-pass is (1, 0), high-pass is (0, 1), a ratio ``alpha`` is (alpha, 1 - alpha). Filters are
+linear, so filtering and resampling share one forward and one inverse transform.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from mmkd.errors import UserError
+
+FILTERS = ('gaussian', 'ideal', 'butterworth')
+_BUTTERWORTH_ORDER = 2
+# Elements one transform works on at a time on a CPU: mask and inverse then find the spectrum
+# (4 MB in float32) in the cache, and the next chunk finds its memory already mapped.
+_CPU_CHUNK = 2**20
+
+
+def frequency_grid(
+    shape: tuple[int, int],
+    device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, Tensor]:
+    """Frequencies of the half spectrum of a map of ``shape``, in fractions of Nyquist.
+
+    Args:
+        shape: (H, W) of the map.
+
+    Returns:
+        Vertical frequencies (H, 1), in [-1, 1) and in FFT order, and horizontal frequencies
+        (1, W // 2 + 1), in [0, 1]. An odd axis has no bin at Nyquist.
+    """
+    height, width = _check_size('shape', shape)
+    rows = torch.fft.fftfreq(height, d=0.5, device=device, dtype=dtype)
+    columns = torch.fft.rfftfreq(width, d=0.5, device=device, dtype=dtype)
+    return rows[:, None], columns[None, :]
+
+
+def low_pass(
+    shape: tuple[int, int],
+    cutoff: float,
+    kind: str = 'gaussian',
+    device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Low-pass filter L over the half spectrum; 1 at the zero frequency.
+
+    With r the elliptical radius of a bin, in fractions of Nyquist:
+
+    * ``gaussian``: ``exp(-r^2 / (2 cutoff^2))``: the cutoff is one standard deviation,
+      where L = 0.61.
+    * ``ideal``: 1 where ``r <= cutoff``, 0 beyond.
+    * ``butterworth``: ``1 / (1 + (r / cutoff)^4)``, order 2: L = 0.5 at the cutoff.
+
+    Args:
+        shape: (H, W) of the map.
+        cutoff: Radius, in (0, 1]; 1 is Nyquist along each axis.
+        kind: ``'gaussian'``, ``'ideal'`` or ``'butterworth'``.
+
+    Returns:
+        (H, W // 2 + 1) real mask in [0, 1].
+
+    Raises:
+        UserError: ``cutoff`` or ``kind`` is not one of those allowed.
+    """
+    _check_low_pass(cutoff, kind)
+    rows, columns = frequency_grid(shape, device)
+    radius = (rows.square() + columns.square()).sqrt() / cutoff
+    if kind == 'gaussian':
+        mask = torch.exp(-0.5 * radius.square())
+    elif kind == 'ideal':
+        # The slack keeps a bin that lies on the rim inside, whichever way its radius rounded.
+        mask = radius <= 1 + 1e-9
+    else:
+        mask = 1 / (1 + radius.pow(2 * _BUTTERWORTH_ORDER))
+    return mask.to(dtype)
+
+
+def frequency_mask(
+    shape: tuple[int, int],
+    low: float,
+    high: float,
+    cutoff: float,
+    kind: str = 'gaussian',
+    device: torch.device | str = 'cpu',
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The mask ``low * L + high * (1 - L)`` over the half spectrum, with L from :func:`low_pass`.
+
+    The result is cached and shared between callers: do not write into it.
+
+    Args:
+        shape: (H, W) of the map.
+        low: Gain of the low frequencies, >= 0.
+        high: Gain of the high frequencies, >= 0; not 0 together with ``low``.
+        cutoff: Radius of L, in (0, 1].
+        kind: Shape of L.
+
+    Returns:
+        (H, W // 2 + 1) real mask.
+
+    Raises:
+        UserError: A parameter is outside what is allowed.
+    """
+    check_filter(low, high, cutoff, kind)
+    shape = _check_size('shape', shape)
+    return _cached_mask(
+        shape, float(low), float(high), float(cutoff), kind, torch.device(device), dtype
+    )
+
+
+@lru_cache(maxsize=128)
+def _cached_mask(
+    shape: tuple[int, int],
+    low: float,
+    high: float,
+    cutoff: float,
+    kind: str,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    # A mask first met in validation must not be an inference tensor in the training step.
+    with torch.inference_mode(False), torch.no_grad():
+        passed = low_pass(shape, cutoff, kind, device, torch.float64)
+        return (low * passed + high * (1 - passed)).to(dtype)
+
+
+def frequency_filter(x: Tensor, mask: Tensor | None, size: tuple[int, int] | None = None) -> Tensor:
+    """Multiply the spectrum of every (H, W) plane of ``x`` by ``mask``.
+
+    With ``size`` the plane is brought to that band first, as in :func:`fourier_resize`, and the
+    mask is over the new band; filter and resampling then cost one pair of transforms. Backward
+    is one pair of transforms too, saves nothing, and can be differentiated again.
+
+    Args:
+        x: (..., H, W).
+        mask: (h, w // 2 + 1), real and constant, where (h, w) is ``size``, or (H, W) without it.
+            ``None`` passes every frequency.
+        size: (h, w) of the result, default (H, W).
+
+    Returns:
+        (..., h, w), in float64 where ``x`` is and in float32 otherwise, autocast or not.
+
+    Raises:
+        UserError: ``x`` has no planes, or the mask does not fit the half spectrum, is complex
+            or wants a gradient, which it would not get.
+    """
+    if x.ndim < 2 or x.is_complex():
+        raise UserError(f'x must be real and (..., H, W), got {x.dtype} {tuple(x.shape)}')
+    source = (x.shape[-2], x.shape[-1])
+    target = source if size is None else _check_size('size', size)
+    x = x if x.dtype == torch.float64 else x.float()
+    if mask is not None:
+        expected = (target[0], target[1] // 2 + 1)
+        if tuple(mask.shape) != expected:
+            raise UserError(
+                f'mask has shape {tuple(mask.shape)}; the half spectrum of a {target[0]}x'
+                f'{target[1]} map has {expected}'
+            )
+        if mask.is_complex() or mask.requires_grad:
+            raise UserError('mask must be real and must not require a gradient')
+    elif source == target:
+        return x
+    return _SpectralMap.apply(x, mask, target, False)
+
+
+def fourier_resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample every (H, W) plane of ``x`` by cutting or zero-padding its spectrum.
+
+    Each axis is treated as periodic. Amplitudes are kept: a constant stays that constant and a
+    cosine that both grids can hold stays that cosine. An even axis has one Nyquist bin that
+    stands for both signs of the frequency; growing shares it between the two, shrinking adds
+    the two up, so down-then-up is the identity on whatever the smaller grid can hold and
+    up-then-down always is.
+
+    Args:
+        x: (..., H, W).
+        size: (h, w) of the result; either axis may grow, shrink or stay.
+
+    Returns:
+        (..., h, w), in float64 where ``x`` is and in float32 otherwise.
+    """
+    return frequency_filter(x, None, size)
+
+
+class _SpectralMap(torch.autograd.Function):
+    """Inverse transform . mask . change of band . transform, and the adjoint of that.
+
+    The map is linear and its matrix is known, so backward is the adjoint map and needs no saved
+    tensor; autograd of ``rfft2`` would instead run full complex transforms.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, mask: Tensor | None, size: tuple[int, int], adjoint: bool):
+        ctx.mask, ctx.adjoint, ctx.source = mask, adjoint, (x.shape[-2], x.shape[-1])
+        planes = x.reshape(-1, *ctx.source)
+        chunk = max(1, _CPU_CHUNK // math.prod(ctx.source))
+        if x.device.type != 'cpu' or len(planes) <= chunk:
+            out = _transform(planes, mask, size, adjoint)
+        else:
+            out = planes.new_empty(len(planes), *size)
+            for part, result in zip(planes.split(chunk), out.split(chunk), strict=True):
+                result.copy_(_transform(part, mask, size, adjoint))
+        return out.view(*x.shape[:-2], *size)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return _SpectralMap.apply(grad, ctx.mask, ctx.source, not ctx.adjoint), None, None, None
+
+
+def _transform(planes: Tensor, mask: Tensor | None, size: tuple[int, int], adjoint: bool) -> Tensor:
+    """The map, or its adjoint, on (B, H, W) planes."""
+    # Both divide by the pixels of the map's own input, which the adjoint has as its output.
+    norm = 'backward' if adjoint else 'forward'
+    spectrum = torch.fft.rfft2(planes, norm=norm)
+    if mask is not None and adjoint:
+        spectrum = spectrum.mul_(mask)
+    source = (planes.shape[-2], planes.shape[-1])
+    if source != tuple(size):
+        spectrum = _change_band(spectrum, source, size, adjoint)
+    if mask is not None and not adjoint:
+        spectrum = spectrum.mul_(mask[:, : spectrum.shape[-1]])
+    return torch.fft.irfft2(spectrum, s=size, norm=norm)
+
+
+def _change_band(
+    spectrum: Tensor, source: tuple[int, int], size: tuple[int, int], adjoint: bool
+) -> Tensor:
+    """Half spectrum of ``source`` (B, H, W // 2 + 1) to that of ``size`` (B, h, w // 2 + 1),
+    columns beyond the source's band left out: the inverse transform takes them as zero."""
+    (rows_in, columns_in), (rows, columns) = source, size
+    # Sharing the Nyquist bin out halves it and adding up does not; the adjoints swap the two.
+    fold, share = (0.5, 1.0) if adjoint else (1.0, 0.5)
+
+    narrow = min(columns_in, columns)
+    spectrum = spectrum[..., : narrow // 2 + 1]
+
+    short = min(rows_in, rows)
+    if rows_in != rows:
+        positive, negative, nyquist = (short + 1) // 2, (short - 1) // 2, short // 2
+        banded = spectrum.new_zeros(*spectrum.shape[:-2], rows, spectrum.shape[-1])
+        banded[..., :positive, :] = spectrum[..., :positive, :]
+        banded[..., rows - negative :, :] = spectrum[..., rows_in - negative :, :]
+        if short % 2 == 0 and rows_in > rows:
+            both = spectrum[..., nyquist, :] + spectrum[..., rows_in - nyquist, :]
+            banded[..., nyquist, :] = fold * both
+        elif short % 2 == 0:
+            shared = share * spectrum[..., nyquist, :]
+            banded[..., nyquist, :] = shared
+            banded[..., rows - nyquist, :] = shared
+        spectrum = banded
+
+    if columns_in != columns and narrow % 2 == 0:
+        edge = spectrum[..., -1]
+        if columns_in > columns:
+            # The negative column is not stored: it is the conjugate at the opposite row.
+            opposite = edge.flip(-1).roll(1, -1).conj()
+            spectrum[..., -1] = fold * (edge + opposite)
+        else:
+            spectrum[..., -1] = share * edge
+    return spectrum
+
+
+def check_filter(low: float, high: float, cutoff: float, kind: str) -> None:
+    """Raise :class:`UserError` unless :func:`frequency_mask` takes these parameters."""
+    for name, value in (('low', low), ('high', high)):
+        if not _is_number(value) or not math.isfinite(value) or value < 0:
+            raise UserError(f'{name}={value!r} must be a number >= 0')
+    if low == 0 and high == 0:
+        raise UserError('low=0 and high=0 pass nothing; at least one must be > 0')
+    _check_low_pass(cutoff, kind)
+
+
+def _check_low_pass(cutoff: float, kind: str) -> None:
+    if not _is_number(cutoff) or not 0 < cutoff <= 1:
+        raise UserError(f'cutoff={cutoff!r} must be a number in (0, 1], a fraction of Nyquist')
+    if kind not in FILTERS:
+        raise UserError(f'filter kind={kind!r} is not known; allowed: {", ".join(FILTERS)}')
+
+
+def _check_size(name: str, size: tuple[int, int]) -> tuple[int, int]:
+    size = tuple(size)
+    if len(size) != 2 or any(not isinstance(n, int) or n < 1 for n in size):
+        raise UserError(f'{name}={size!r} must be two positive integers (height, width)')
+    return size
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

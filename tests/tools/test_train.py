@@ -1,0 +1,223 @@
+"""The training and evaluation commands, as typed; most in this process, for speed."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmkd.checkpoint import load_checkpoint_file
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(monkeypatch, tool, *args) -> int:
+    """Run ``tools/<tool>.py`` with arguments; its exit status."""
+    monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+    try:
+        runpy.run_path(str(ROOT / 'tools' / f'{tool}.py'), run_name='__main__')
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def last_line(capfd) -> str:
+    return capfd.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def untrained(recipe_file, teacher_files, tmp_path, monkeypatch):
+    """The recipe, run from an empty folder where the teacher is still to be trained."""
+    monkeypatch.chdir(tmp_path)
+    text = recipe_file.read_text().replace(teacher_files[1], 'work_dirs/teacher/best.pth')
+    recipe_file.write_text(text)
+    return recipe_file
+
+
+def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
+    assert command(monkeypatch, 'train', untrained) == 0
+    out = capfd.readouterr().out
+    assert 'teacher work_dirs/teacher/best.pth does not exist: training' in out
+    student = load_checkpoint_file('work_dirs/recipe/best.pth')
+    teacher = load_checkpoint_file('work_dirs/teacher/best.pth')
+    assert 'teacher_score' in student['meta']
+    assert 'decode_head.fusion_conv.conv.weight' in teacher['state_dict']
+
+    # A second run finds the teacher; the finished student is resumed and kept.
+    assert command(monkeypatch, 'train', untrained, '--resume', '--require-teacher') == 0
+    assert 'does not exist' not in capfd.readouterr().out
+
+
+def test_half_prepared_teacher_goes_on(untrained, teacher_files, monkeypatch, capfd):
+    options = ['--work-dir', 'work_dirs/teacher', '--cfg-options', 'train_cfg.max_iters=1']
+    save = 'default_hooks.checkpoint.interval=1'
+    assert command(monkeypatch, 'train', teacher_files[0], *options, save) == 0
+    Path('work_dirs/teacher/best.pth').unlink()
+    assert command(monkeypatch, 'train', untrained) == 0
+    assert 'resumed epoch: 0, iter: 1' in capfd.readouterr().out
+
+
+def test_require_teacher_refuses(untrained, monkeypatch, capfd):
+    assert command(monkeypatch, 'train', untrained, '--require-teacher') == 2
+    line = last_line(capfd)
+    assert 'model.teacher.checkpoint=work_dirs/teacher/best.pth does not exist' in line
+    assert not Path('work_dirs').exists()
+
+
+@pytest.mark.parametrize('of', ['distillation', 'student.py'])
+def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
+    work = tmp_path / 'work'
+    assert command(monkeypatch, 'train', recipe_file, '--work-dir', work) == 0
+    best = load_checkpoint_file(str(work / 'best.pth'))['message_hub']['runtime_info']
+    config = recipe_file if of == 'distillation' else work / 'student.py'
+    assert command(monkeypatch, 'test', config, work / 'best.pth', '--work-dir', tmp_path) == 0
+    assert f'mIoU: {best["best_score"]:.4f}' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['no/such.py'], 'config no/such.py does not exist'),
+        (['{recipe}', '--launcher', 'slurm'], '--launcher slurm needs a GPU'),
+        (['{recipe}', '--launcher', 'pytorch'], '--launcher pytorch needs a GPU or a start by'),
+        (['{recipe}', '--amp'], '--amp needs a GPU'),
+        (
+            ['{recipe}', '--cfg-options', 'model.teacher.checkpoint=a/b.pth'],
+            'model.teacher.checkpoint=a/b.pth does not exist',
+        ),
+        (
+            ['{recipe}', '--cfg-options', 'model.distill.encoder.loss.cutoff=0'],
+            'cutoff=0 must be a number in (0, 1]',
+        ),
+        (
+            ['{recipe}', '--cfg-options', 'model.student.decode_head.num_classes=9'],
+            'model.student.decode_head.num_classes=9, but the data set has 11 classes',
+        ),
+        (
+            ['{recipe}', '--cfg-options', 'train_dataloader.dataset.split=dev'],
+            "split='dev'",
+        ),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the launcher lines are those of a CPU')
+def test_one_clear_line(recipe_file, tmp_path, monkeypatch, capfd, args, message):
+    monkeypatch.chdir(tmp_path)
+    args = [arg.format(recipe=recipe_file) for arg in args]
+    assert command(monkeypatch, 'train', *args) == 2
+    line = last_line(capfd)
+    assert line.startswith('error: ') and message in line
+
+
+def test_bad_files_leave_a_good_checkpoint(recipe_file, tmp_path, monkeypatch, capfd):
+    work = tmp_path / 'work'
+    assert command(monkeypatch, 'train', recipe_file, '--work-dir', work) == 0
+    before = {p.name: p.read_bytes() for p in work.glob('*.pth')}
+    torn = tmp_path / 'torn.pth'
+    torn.write_bytes((work / 'best.pth').read_bytes()[:1000])
+    options = ['--cfg-options', f'model.teacher.checkpoint={torn}']
+    assert command(monkeypatch, 'train', recipe_file, '--work-dir', work, *options) == 2
+    assert f'checkpoint {torn} is damaged' in last_line(capfd)
+    assert {p.name: p.read_bytes() for p in work.glob('*.pth')} == before
+
+
+CAMVID = """
+_base_ = '{root}/configs/students/fast_scnn_camvid.py'
+train_dataloader = dict(batch_size=2, num_workers={workers}, persistent_workers=False,
+    dataset=dict(data_root='{data}'))
+val_dataloader = dict(num_workers=0, dataset=dict(data_root='{data}'))
+train_cfg = dict(max_iters=2, val_interval=2)
+default_hooks = dict(logger=dict(interval=1))
+"""
+
+
+@pytest.fixture
+def camvid(tmp_path, monkeypatch):
+    """A four-image data set in the SegNet layout, and a config file that trains on it."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        for i in range(4):
+            for folder, suffix, shape, top in (
+                (split, 'jpg', (60, 80, 3), 256),
+                (f'{split}annot', 'png', (60, 80), 12),
+            ):
+                path = tmp_path / 'data' / folder / f'{i}.{suffix}'
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), rng.integers(0, top, shape).astype(np.uint8))
+
+    def write(workers=0) -> Path:
+        config = tmp_path / 'camvid.py'
+        config.write_text(CAMVID.format(root=ROOT, data=tmp_path / 'data', workers=workers))
+        return config
+
+    return write
+
+
+def test_trains_on_the_segnet_layout(camvid, monkeypatch):
+    assert command(monkeypatch, 'train', camvid()) == 0
+    assert Path('work_dirs/camvid/best.pth').is_file()
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('content', [b'', b'no image'])
+def test_unreadable_image_is_named(camvid, monkeypatch, capfd, workers, content):
+    for i in range(4):
+        Path(f'data/train/{i}.jpg').write_bytes(content)
+    assert command(monkeypatch, 'train', camvid(workers)) == 2
+    line = last_line(capfd)
+    assert line.startswith('error: ') and 'data/train/' in line and 'cannot be read' in line
+
+
+def test_missing_data_set_is_named(camvid, monkeypatch, capfd):
+    config = camvid()
+    Path('data/trainannot').rename('data/elsewhere')
+    assert command(monkeypatch, 'train', config) == 2
+    assert 'data/trainannot (seg_map_path) does not exist' in last_line(capfd)
+
+
+def test_real_camvid_has_the_published_counts(shared):
+    from mmkd.datasets import CamVidDataset
+
+    for split, count in (('train', 367), ('val', 101)):
+        data = CamVidDataset(
+            data_root=str(shared / 'data/camvid'),
+            data_prefix=dict(img_path=split, seg_map_path=f'{split}annot'),
+            pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')],
+        )
+        assert len(data) == count
+        sample = data[0]
+        assert sample['img'].shape == (360, 480, 3)
+        assert set(np.unique(sample['gt_seg_map'])) <= {*range(11), 255}
+        raw = cv2.imread(sample['seg_map_path'], cv2.IMREAD_UNCHANGED)
+        assert ((sample['gt_seg_map'] == 255) == (raw == 11)).all()
+
+
+@pytest.mark.parametrize('tool, args', [('train', ['--resum', 'x']), ('test', [])])
+def test_wrong_flags_print_the_usage(monkeypatch, capfd, tool, args):
+    assert command(monkeypatch, tool, *args) == 2
+    assert 'usage:' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_scripts_print_their_usage(script):
+    result = subprocess.run([ROOT / 'tools' / script], capture_output=True, text=True)
+    assert result.returncode == 2 and 'usage: ' in result.stderr
+
+
+def test_two_processes_train(recipe_file, tmp_path):
+    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1', PORT='29611')
+    options = ['--cfg-options', 'train_dataloader.batch_size=1']
+    work = tmp_path / 'two'
+    result = subprocess.run(
+        [ROOT / 'tools/dist_train.sh', recipe_file, '2', '--work-dir', work, *options],
+        env=env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    saved = load_checkpoint_file(str(work / 'iter_4.pth'))
+    assert saved['meta']['iter'] == 4 and 'teacher_score' in saved['meta']
+    assert len(list(work.glob('*/*.log'))) == 1

@@ -1,0 +1,66 @@
+"""Write a contact sheet of StreetScenes: pictures beside their labels, as one PNG."""
+
+import argparse
+
+import cv2
+import numpy as np
+
+from mmkd.datasets.street_canvas import PALETTE
+from mmkd.datasets.street_renderer import SPLITS, render_street
+
+
+def contact_sheet(
+    split: str, start: int, count: int, size: tuple[int, int], columns: int, boxes: bool
+) -> np.ndarray:
+    """Scenes ``start`` .. ``start + count - 1``, each beside its label in CamVid's colours.
+
+    Args:
+        split: split of the scenes.
+        start: index of the first scene.
+        count: number of scenes.
+        size: (height, width) of one picture, pixels.
+        columns: scenes in a row.
+        boxes: whether to draw the boxes into the pictures.
+
+    Returns:
+        BGR picture (rows * height, columns * 2 * width, 3); unused places are black.
+    """
+    palette = np.array(PALETTE, np.uint8)[:, ::-1]  # RGB to BGR
+    cells = []
+    for index in range(start, start + count):
+        street = render_street(index, split, size)
+        picture = street.image.copy()
+        for box, label in zip(street.boxes.astype(int), street.box_labels, strict=True):
+            if boxes:
+                colour = palette[label].tolist()
+                cv2.rectangle(picture, tuple(box[:2]), tuple(box[2:] - 1), colour, 1)
+        cells.append(np.hstack([picture, palette[street.label]]))
+    cells += [np.zeros_like(cells[0])] * (-count % columns)
+    return np.vstack([np.hstack(cells[k : k + columns]) for k in range(0, len(cells), columns)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('out', help='PNG to write')
+    parser.add_argument('--split', choices=SPLITS, default='train', help='split of the scenes')
+    parser.add_argument('--start', type=int, default=0, help='index of the first scene')
+    parser.add_argument('--count', type=int, default=20, help='number of scenes')
+    parser.add_argument(
+        '--size', type=int, nargs=2, default=(192, 256), metavar=('H', 'W'), help='pixels'
+    )
+    parser.add_argument('--columns', type=int, default=2, help='scenes in a row')
+    parser.add_argument('--boxes', action='store_true', help='draw boxes into the pictures')
+    args = parser.parse_args()
+    if min(args.count, args.columns, *args.size) < 1 or args.start < 0:
+        parser.error('--count, --columns and --size must be at least 1, --start at least 0')
+    sheet = contact_sheet(
+        args.split, args.start, args.count, tuple(args.size), args.columns, args.boxes
+    )
+    if not cv2.imwrite(args.out, sheet):
+        parser.error(f'cannot write {args.out}')
+
+
+if __name__ == '__main__':
+    main()
