@@ -32,7 +32,7 @@ class Tap:
         return self.path + ''.join(f'[{i}]' for i in self.index)
 
 
-class _AllTapsRead(Exception):
+class _AllTapsRead(Exception):  # noqa: N818  (it reports no error)
     """Unwinds a forward pass whose remaining layers nobody reads."""
 
 

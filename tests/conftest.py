@@ -27,7 +27,8 @@ model = dict(teacher=dict(config='{teacher}', checkpoint='{checkpoint}'))
 
 TEACHER = """
 _base_ = '{root}/configs/teachers/segformer_b0_streets.py'
-model = dict(backbone=dict(embed_dims=8), decode_head=dict(in_channels=[8, 16, 40, 64], channels=32))
+model = dict(
+    backbone=dict(embed_dims=8), decode_head=dict(in_channels=[8, 16, 40, 64], channels=32))
 train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
 val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(length=4))
 train_cfg = dict(max_iters=2, val_interval=2)

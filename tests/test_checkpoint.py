@@ -94,7 +94,9 @@ def test_damaged_files_are_named(tmp_path, keep):
         load_checkpoint_file(str(path))
 
 
-@pytest.mark.parametrize('content', [b'hello world', b'<html></html>', b'\x80\x02}.', b'PK\x03\x04'])
+@pytest.mark.parametrize(
+    'content', [b'hello world', b'<html></html>', b'\x80\x02}.', b'PK\x03\x04']
+)
 def test_other_files_are_named(tmp_path, content):
     path = tmp_path / 'a.pth'
     path.write_bytes(content)

@@ -1,4 +1,3 @@
-
 import pytest
 
 from mmkd.requirements import check_requirements
@@ -20,5 +19,3 @@ def test_one_sentence_says_what_and_how(required, message):
     with pytest.raises(ImportError, match=message) as error:
         check_requirements(required)
     assert '\n' not in str(error.value)
-
-

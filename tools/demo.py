@@ -32,7 +32,7 @@ RUNS = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument('--iters', type=int, help='train each network this long instead')
     parser.add_argument('--out', default='work_dirs/demo', help='folder of the results')
     parser.add_argument('--street', type=int, default=3, help='which validation street to draw')

@@ -14,7 +14,7 @@ from mmkd.errors import UserError
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument('config', help='config file, or library::path such as mmseg::...')
     parser.add_argument('--work-dir', help='where logs and checkpoints go')
     parser.add_argument('--resume', action='store_true', help="resume work dir's last checkpoint")

@@ -3,6 +3,7 @@ import os.path as osp
 import cv2
 from mmseg.datasets import BaseSegDataset
 
+from mmkd.datasets.camvid_classes import CLASSES, PALETTE
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
 
@@ -18,17 +19,7 @@ class CamVidDataset(BaseSegDataset):
         UserError: the folder is not there, holds no image, or an image or label cannot be read.
     """
 
-    METAINFO = dict(
-        classes=(
-            'Sky', 'Building', 'Pole', 'Road', 'Pavement', 'Tree', 'SignSymbol', 'Fence', 'Car',
-            'Pedestrian', 'Bicyclist',
-        ),
-        palette=[
-            [128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222],
-            [128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
-            [0, 128, 192],
-        ],
-    )  # fmt: skip
+    METAINFO = dict(classes=CLASSES, palette=PALETTE)
     VOID = 11
 
     def __init__(self, img_suffix: str = '.jpg', seg_map_suffix: str = '.png', **kwargs) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from mmkd.datasets.street_renderer import render_street
+from mmkd.datasets.street import render_street
 from mmkd.registry import TRANSFORMS
 
 

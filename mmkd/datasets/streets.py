@@ -1,7 +1,7 @@
 from mmseg.datasets import BaseSegDataset
 
-from mmkd.datasets.street_canvas import CLASSES, PALETTE
-from mmkd.datasets.street_renderer import check_street
+from mmkd.datasets.camvid_classes import CLASSES, PALETTE
+from mmkd.datasets.street import check_street
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
 
@@ -26,7 +26,7 @@ class StreetScenes(BaseSegDataset):
         UserError: the split is unknown, or the length or size not positive.
     """
 
-    METAINFO = dict(classes=CLASSES, palette=[list(colour) for colour in PALETTE])
+    METAINFO = dict(classes=CLASSES, palette=PALETTE)
 
     def __init__(
         self,

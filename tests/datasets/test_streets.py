@@ -13,13 +13,12 @@ import torch
 from mmseg.structures import SegDataSample
 from torch.utils.data import DataLoader
 
+from mmkd.datasets.camvid_classes import CLASSES, PALETTE
 from mmkd.datasets.load_street import LoadStreet
-from mmkd.datasets.street_canvas import (
+from mmkd.datasets.street.canvas import (
     BICYCLIST,
     CAR,
-    CLASSES,
     FENCE,
-    PALETTE,
     PAVEMENT,
     PEDESTRIAN,
     POLE,
@@ -33,11 +32,11 @@ from mmkd.datasets.street_canvas import (
     Scene,
     _texture_to_quad,
 )
-from mmkd.datasets.street_ground import Roadway, paint_ground
-from mmkd.datasets.street_layout import Items
-from mmkd.datasets.street_renderer import MIN_BOX_PIXELS, _annotate, render_street
-from mmkd.datasets.street_textures import TILE, crop_noise, noise_tile
-from mmkd.datasets.street_traffic import draw_car, draw_pedestrian
+from mmkd.datasets.street.ground import Roadway, paint_ground
+from mmkd.datasets.street.layout import Items
+from mmkd.datasets.street.renderer import MIN_BOX_PIXELS, _annotate, render_street
+from mmkd.datasets.street.textures import TILE, crop_noise, noise_tile
+from mmkd.datasets.street.traffic import draw_car, draw_pedestrian
 from mmkd.datasets.streets import StreetScenes
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS, TRANSFORMS

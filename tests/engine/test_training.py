@@ -68,7 +68,7 @@ def test_best_checkpoint_has_a_fixed_name(run):
 
 def test_best_checkpoint_needs_no_allowed_types(run):
     config, runner = run
-    code = f"import torch; torch.load({str(Path(runner.work_dir) / 'best.pth')!r})"
+    code = f'import torch; torch.load({str(Path(runner.work_dir) / "best.pth")!r})'
     subprocess.run([sys.executable, '-c', code], check=True)
 
 

@@ -211,13 +211,12 @@ def test_scripts_print_their_usage(script):
 
 def test_two_processes_train(recipe_file, tmp_path):
     env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1', PORT='29611')
-    options = ['--cfg-options', 'train_dataloader.batch_size=1']
     work = tmp_path / 'two'
     result = subprocess.run(
-        [ROOT / 'tools/dist_train.sh', recipe_file, '2', '--work-dir', work, *options],
+        [ROOT / 'tools/dist_train.sh', recipe_file, '2', '--work-dir', work],
         env=env, capture_output=True, text=True,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.returncode == 0, result.stderr[:3000]
     saved = load_checkpoint_file(str(work / 'iter_4.pth'))
     assert saved['meta']['iter'] == 4 and 'teacher_score' in saved['meta']
     assert len(list(work.glob('*/*.log'))) == 1

@@ -27,7 +27,7 @@ from mmkd.registry import MODELS
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument('config', help='distillation config')
     parser.add_argument('--size', type=int, nargs=2, default=[192, 256], metavar=('H', 'W'))
     parser.add_argument('--batch', type=int, default=8)
@@ -106,7 +106,9 @@ def main() -> None:
         distiller = build(config, chosen)
         times = median_ms(steps(distiller, config.optim_wrapper, inputs, samples), args.repeats)
         over = times['distil'] / times['floor'] - 1
-        print(f'| {name} | {times["floor"]:.0f} | {times["distil"]:.0f} | {over:+.1%} |', flush=True)
+        print(
+            f'| {name} | {times["floor"]:.0f} | {times["distil"]:.0f} | {over:+.1%} |', flush=True
+        )
 
 
 if __name__ == '__main__':

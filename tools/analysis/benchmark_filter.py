@@ -13,7 +13,7 @@ from mmkd.ops.fourier import frequency_filter, frequency_mask
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument(
         '--shape', type=int, nargs=4, default=[8, 256, 48, 64], metavar=('N', 'C', 'H', 'W')
     )

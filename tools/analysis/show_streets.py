@@ -5,8 +5,8 @@ import argparse
 import cv2
 import numpy as np
 
-from mmkd.datasets.street_canvas import PALETTE
-from mmkd.datasets.street_renderer import SPLITS, render_street
+from mmkd.datasets.camvid_classes import PALETTE
+from mmkd.datasets.street.renderer import SPLITS, render_street
 
 
 def contact_sheet(

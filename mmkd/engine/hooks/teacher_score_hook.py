@@ -30,6 +30,4 @@ class TeacherScoreHook(Hook):
                 evaluator.process(data_samples=teacher.val_step(batch), data_batch=batch)
         score = {k: float(v) for k, v in evaluator.evaluate(len(loader.dataset)).items()}
         runner.message_hub.update_info('teacher_score', score)
-        runner.logger.info(
-            'teacher alone: ' + ', '.join(f'{k} {v:.4g}' for k, v in score.items())
-        )
+        runner.logger.info('teacher alone: ' + ', '.join(f'{k} {v:.4g}' for k, v in score.items()))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .street_canvas import PAVEMENT, ROAD, SKY, TREE, Colour, Scene, scaled
-from .street_textures import TILE, noise_tile
+from mmkd.datasets.street.canvas import PAVEMENT, ROAD, SKY, TREE, Colour, Scene, scaled
+from mmkd.datasets.street.textures import TILE, noise_tile
 
 _TEXELS_PER_METRE = 14.0
 _FARTHEST = 400.0  # metres

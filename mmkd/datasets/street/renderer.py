@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mmkd.errors import UserError
-
-from .street_canvas import CLASSES, Canvas, Scene
-from .street_ground import paint_ground, paint_sky
-from .street_layout import (
+from mmkd.datasets.camvid_classes import CLASSES
+from mmkd.datasets.street.canvas import Canvas, Scene
+from mmkd.datasets.street.ground import paint_ground, paint_sky
+from mmkd.datasets.street.layout import (
     Items,
     plan_furniture,
     plan_people,
@@ -24,7 +23,8 @@ from .street_layout import (
     sample_light,
     sample_road,
 )
-from .street_textures import crop_noise
+from mmkd.datasets.street.textures import crop_noise
+from mmkd.errors import UserError
 
 SPLITS = ('train', 'val')
 MIN_BOX_PIXELS = 16  # an object with fewer visible pixels gets no box

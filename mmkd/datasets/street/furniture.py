@@ -1,6 +1,6 @@
 """Trees, hedges, fences, poles and signs of the procedural street scenes.
 
-Conventions as in :mod:`mmkd.datasets.street_traffic`.
+Conventions as in :mod:`mmkd.datasets.street.traffic`.
 """
 
 import math
@@ -8,8 +8,8 @@ import math
 import cv2
 import numpy as np
 
-from .street_canvas import FENCE, POLE, SIGN, TREE, Colour, Scene, scaled
-from .street_textures import bare_crowns, crop_noise, leafy_crowns
+from mmkd.datasets.street.canvas import FENCE, POLE, SIGN, TREE, Colour, Scene, scaled
+from mmkd.datasets.street.textures import bare_crowns, crop_noise, leafy_crowns
 
 # BGR
 _FOLIAGE = (
@@ -161,7 +161,7 @@ def draw_pole(
     quad = ((u - half, v), (u + half - 0.5, v), (u + half * 0.7 - 0.4, top), (u - half * 0.7, top))
     canvas.fill(quad, tone, POLE)
     if girth * scale > 2.5:  # a lit edge, so that a thick pole looks round
-        edge = u - light.side * half * -0.4
+        edge = u + light.side * half * 0.4
         canvas.lines([((edge, v), (edge, top))], scaled(tone, 1.18), POLE)
     plinth, rise = 1.5 * half, 0.45 * scale
     foot = ((u - plinth, v), (u + plinth, v), (u + half, v - rise), (u - half, v - rise))

@@ -9,7 +9,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from .street_canvas import BUILDING
+from mmkd.datasets.street.canvas import BUILDING
 
 TILE = 512  # side of a noise tile in texels, a power of two
 CROWN = 128  # side of a tree crown stencil in texels
@@ -173,7 +173,7 @@ def _facade(
     grain = crop_noise(rng, (rows, columns), 0.0, 4)
     texture = 1.0 + 0.07 * stain + (0.09 if brick else 0.035) * grain
     texture *= (1.0 - 0.16 * np.exp(-up / 1.2))[:, None]
-    if brick and density > 6:
+    if brick:
         texture *= np.where(up % 0.35 < 0.09, 0.84, 1.0)[:, None]
     picture = texture[..., None] * np.float32(wall)
 
@@ -199,7 +199,6 @@ def _facade(
 
     if banded:
         picture[(level_phase >= 0) & (level_phase < 0.09)] = trim
-    picture[up > height - 0.4] = trim * 0.9
     half = 0.48 if ribbon else wide / 2
     border = 0.1 / bay
     outer = np.abs(phase - 0.5) < half + border
@@ -208,8 +207,7 @@ def _facade(
     glass = (level_phase > low) & (level_phase < high)
     picture[np.ix_(rim, outer)] = frame
     picture[np.ix_(glass, inner)] = panes[np.ix_(floor_of[glass], bay_of[inner])]
-    if density > 7:
-        picture[np.ix_(glass, np.abs(phase - 0.5) < 0.05 / bay)] = frame
+    picture[np.ix_(glass, np.abs(phase - 0.5) < 0.05 / bay)] = frame
     if balconies:
         rail = (level_phase > low - 0.05) & (level_phase < low + 0.22)
         picture[np.ix_(rail, outer & (bay_of % 2 == 0))] *= 0.45

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from .street_canvas import BICYCLIST, CAR, PEDESTRIAN, Scene, scaled
+from mmkd.datasets.street.canvas import BICYCLIST, CAR, PEDESTRIAN, Scene, scaled
 
 # BGR
 PAINTS = (

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .street_canvas import BUILDING, Colour, Scene, scaled
-from .street_textures import FACADE_METRES, facades
+from mmkd.datasets.street.canvas import BUILDING, Colour, Scene, scaled
+from mmkd.datasets.street.textures import FACADE_METRES, facades
 
 _LEVELS = np.arange(256, dtype=np.float32)[:, None]
 _ROOFS = ((60, 66, 96), (70, 72, 78), (52, 60, 70), (64, 80, 120))

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from .street_buildings import Building, draw_building
-from .street_canvas import Camera, Light, Scene, scaled
-from .street_furniture import draw_fence, draw_hedge, draw_pole, draw_sign, draw_tree
-from .street_ground import Roadway
-from .street_traffic import draw_car, draw_cyclist, draw_pedestrian
+from mmkd.datasets.street.buildings import Building, draw_building
+from mmkd.datasets.street.canvas import Camera, Light, Scene, scaled
+from mmkd.datasets.street.furniture import draw_fence, draw_hedge, draw_pole, draw_sign, draw_tree
+from mmkd.datasets.street.ground import Roadway
+from mmkd.datasets.street.traffic import draw_car, draw_cyclist, draw_pedestrian
 
 _DEPTH = 105.0  # metres of street that are furnished
 
