@@ -8,9 +8,7 @@ model = dict(
     student=dict(
         data_preprocessor=dict(size=(512, 1024), size_divisor=None),
         decode_head=dict(num_classes=19),
-        auxiliary_head=[
-            dict(head, num_classes=19) for head in _base_.model.student.auxiliary_head
-        ],
+        auxiliary_head=[dict(head, num_classes=19) for head in _base_.model.student.auxiliary_head],
     ),
     teacher=dict(
         config='configs/teachers/segformer_b2_cityscapes.py',
