@@ -1,5 +1,17 @@
 """Distillation losses, one registered method a file."""
 
+from mmkd.losses.activation_at_loss import ActivationATLoss
+from mmkd.losses.cwd_loss import CWDLoss
+from mmkd.losses.fam_loss import FAMLoss
+from mmkd.losses.feature_mse_loss import FeatureMSELoss
 from mmkd.losses.frequency_attention_loss import FrequencyAttentionLoss
+from mmkd.losses.logit_kd_loss import LogitKDLoss
 
-__all__ = ['FrequencyAttentionLoss']
+__all__ = [
+    'ActivationATLoss',
+    'CWDLoss',
+    'FAMLoss',
+    'FeatureMSELoss',
+    'FrequencyAttentionLoss',
+    'LogitKDLoss',
+]

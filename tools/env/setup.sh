@@ -45,6 +45,9 @@ pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
 pip install --quiet --upgrade 'pip>=24' 'setuptools>=77,<82' wheel ninja packaging psutil
 say 'installing the pinned libraries'
 pip install --quiet -r "$REQUIREMENTS"
+# OpenMMLab asks for both builds of OpenCV, which share their files; the headless one, put last,
+# needs no OpenGL on the machine.
+pip install --quiet --no-deps --force-reinstall "$(grep '^opencv-python-headless==' "$REQUIREMENTS")"
 
 # One wheel for each Python, torch, machine and kind of ops, compiled once and kept.
 torch=$(sed -n 's/^torch==//p' "$REQUIREMENTS")
@@ -60,7 +63,7 @@ if ! ls "$kept"/*.whl >/dev/null 2>&1; then
     mv "$building" "$kept"
 fi
 pip install --quiet "$kept"/*.whl
-pip install --quiet --no-build-isolation --no-deps --editable .
+pip install --quiet --no-build-isolation --no-deps --config-settings editable_mode=compat --editable .
 "$VENV/bin/python" -c 'import mmkd'
 printf '%s' "$wanted" >"$stamp"
 say 'ready'
