@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
-from mmkd.taps import Recording, find_module, record
+from mmkd.taps import Recording, Tap, find_module, record
 from mmkd.teacher import Teacher
-from mmkd.term import build_term
+from mmkd.term import Term, build_term
 
 _PREFIX = 'student.'
 _TERMS = 'distill.'
@@ -59,10 +59,7 @@ class Distiller(BaseModel):
             if not teacher.get(key):
                 raise UserError(f'model.teacher.{key} is missing; a teacher needs it')
         self.teacher = Teacher(**teacher, student_preprocessor=student.get('data_preprocessor'))
-        self._student_taps = [tap for t in terms.values() for tap in t.student_taps]
-        self._teacher_taps = [tap for t in terms.values() for tap in t.teacher_taps]
-        self._teacher_calls: dict[str, int] | None = None
-        self._build_terms()
+        self._teacher_calls = self._build_terms()
         self.register_load_state_dict_pre_hook(_accept_student_weights)
 
     def forward(
@@ -80,19 +77,36 @@ class Distiller(BaseModel):
             inputs: preprocessed images (N, 3, H, W).
             data_samples: their annotations.
         """
-        teacher = self.read_teacher(inputs, data_samples)
-        with record(self.student, self._student_taps) as student:
+        terms = self._weighted_terms()
+        teacher = self.read_teacher(inputs, data_samples) if terms else None
+        with record(self.student, _taps(terms, 'student_taps')) as student:
             losses = self.student(inputs, data_samples, mode='loss')
         losses = {_PREFIX + name: value for name, value in losses.items()}
+        labels = _labels(data_samples)
         for name, term in self.distill.items():
-            losses[_TERMS + name] = term(student, teacher)
+            if name in terms:
+                value = term(student, teacher, labels)
+                losses[_TERMS + name] = term.current_weight * value
+            else:
+                # Every parameter has a gradient in every step, as DistributedDataParallel wants.
+                zero = inputs.new_zeros(())
+                losses[_TERMS + name] = sum((p.sum() * 0 for p in term.parameters()), start=zero)
         return losses
 
     def read_teacher(self, inputs: Tensor, data_samples: Sequence | None) -> Recording:
-        """Run the teacher up to its last tap, without gradients."""
-        return self.teacher.read(
-            inputs, data_samples, self._teacher_taps, stop_after=self._teacher_calls
-        )
+        """Run the teacher, without gradients, up to the last tap of a term that has a weight."""
+        taps = _taps(self._weighted_terms(), 'teacher_taps')
+        stop_after = {tap.path: self._teacher_calls[tap.path] for tap in taps}
+        return self.teacher.read(inputs, data_samples, taps, stop_after)
+
+    def _weighted_terms(self) -> dict[str, Term]:
+        for name, term in self.distill.items():
+            if term.current_weight is None:
+                raise UserError(
+                    f'model.distill.{name}.schedule needs default_hooks to hold '
+                    "dict(type='mmkd.TermScheduleHook')"
+                )
+        return {name: term for name, term in self.distill.items() if term.current_weight > 0}
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Add the terms to the student's losses.
@@ -108,8 +122,12 @@ class Distiller(BaseModel):
         return total, log_vars
 
     @torch.no_grad()
-    def _build_terms(self) -> None:
-        """One pass of both networks over a small image: finds channel counts and every misfit."""
+    def _build_terms(self) -> dict[str, int]:
+        """One pass of both networks over a small image: finds channel counts and every misfit.
+
+        Returns:
+            How often each tapped module of the teacher runs.
+        """
         for name, term in self.distill.items():
             with _blame(name):
                 for tap in term.student_taps:
@@ -119,9 +137,9 @@ class Distiller(BaseModel):
         divisor = max(self.teacher.inputs.student.divisor, self.teacher.inputs.teacher.divisor)
         side = -(-64 // divisor) * divisor
         image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-        teacher = self.teacher.read(image, None, self._teacher_taps)
+        teacher = self.teacher.read(image, None, _taps(self.distill, 'teacher_taps'))
         self.student.eval()
-        with record(self.student, self._student_taps) as student:
+        with record(self.student, _taps(self.distill, 'student_taps')) as student:
             if isinstance(self.student, BaseSegmentor):
                 label = PixelData(data=torch.zeros(1, side, side, dtype=torch.long))
                 self.student(image, [SegDataSample(gt_sem_seg=label)], mode='loss')
@@ -131,7 +149,17 @@ class Distiller(BaseModel):
         for name, term in self.distill.items():
             with _blame(name):
                 term.build(student, teacher)
-        self._teacher_calls = teacher.calls()
+        return teacher.calls()
+
+
+def _labels(data_samples: Sequence) -> Tensor | None:
+    if not all('gt_sem_seg' in sample for sample in data_samples):
+        return None
+    return torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in data_samples])
+
+
+def _taps(terms: Mapping[str, Term], side: str) -> list[Tap]:
+    return [tap for term in terms.values() for tap in getattr(term, side)]
 
 
 @contextmanager

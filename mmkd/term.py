@@ -1,14 +1,17 @@
 """One distillation term: taps, an adapter where channels must match, a loss, a weight."""
 
+import inspect
+
 import torch
 from torch import Tensor, nn
 
 from mmkd.adapters import build_adapter
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
+from mmkd.schedules import build_schedule
 from mmkd.taps import Recording, Tap, parse_tap
 
-_KEYS = ('student', 'teacher', 'loss', 'adapter', 'weight')
+_KEYS = ('student', 'teacher', 'loss', 'adapter', 'weight', 'schedule')
 
 
 class Term(nn.Module):
@@ -22,6 +25,8 @@ class Term(nn.Module):
         adapter: a registered layer without channel counts, put on each tapped
             student feature; none if omitted.
         weight: factor of the loss in the total, at least 0.
+        schedule: the weight's course over time, see ``mmkd.schedules``, with ``by_epoch=True`` to
+            count epochs instead of iterations; constant if omitted.
     """
 
     def __init__(
@@ -32,17 +37,25 @@ class Term(nn.Module):
         loss: dict,
         adapter: dict | None = None,
         weight: float = 1.0,
+        schedule: dict | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.student_taps = _parse_taps(student)
         self.teacher_taps = _parse_taps(teacher)
         self.loss = MODELS.build(dict(loss, _scope_='mmkd'))
+        self._takes_labels = 'labels' in inspect.signature(self.loss.forward).parameters
         self.adapter_config = adapter
         self.adapter: nn.ModuleList | None = None
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
             raise UserError(f'weight={weight!r}; allowed: a number of at least 0')
         self.weight = weight
+        schedule = dict(schedule or dict(type='constant'))
+        self.by_epoch = schedule.pop('by_epoch', False)
+        self.schedule = build_schedule(schedule)
+        self.is_scheduled = schedule['type'] != 'constant'
+        # A weight that moves is unknown until mmkd.TermScheduleHook has told the time.
+        self.current_weight = None if self.is_scheduled else weight
 
     def build(self, student: Recording, teacher: Recording) -> None:
         """Build the adapter for the recorded features and try the loss on them once.
@@ -62,12 +75,24 @@ class Term(nn.Module):
         if value.dim() != 0:
             raise UserError(f'loss returned shape {tuple(value.shape)}; allowed: a 0-dim tensor')
 
-    def forward(self, student: Recording, teacher: Recording) -> Tensor:
-        """The weighted loss (0-dim) for one step's recordings."""
+    def set_time(self, t: int) -> None:
+        """Set the current weight for iteration (or epoch, with ``by_epoch``) ``t``."""
+        self.current_weight = self.weight * self.schedule(t)
+
+    def forward(
+        self, student: Recording, teacher: Recording, labels: Tensor | None = None
+    ) -> Tensor:
+        """The loss (0-dim), not yet weighted, for one step.
+
+        Args:
+            student, teacher: what the two networks' forward passes recorded.
+            labels: class ids (N, H, W), for a loss whose ``forward`` takes ``labels``.
+        """
         s, t = self._read(student, teacher)
         if self.adapter is not None:
             s = tuple(layer(x) for layer, x in zip(self.adapter, s, strict=True))
-        return self.weight * self.loss(_unwrap(s), _unwrap(t))
+        extra = dict(labels=labels) if self._takes_labels else {}
+        return self.loss(_unwrap(s), _unwrap(t), **extra)
 
     def _read(self, student: Recording, teacher: Recording) -> tuple[tuple, tuple]:
         return (

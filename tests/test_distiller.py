@@ -197,3 +197,43 @@ def test_bad_configs_are_named(model_config, path, value, message):
 def test_a_dropped_term_is_gone(model_config, batch):
     distiller = MODELS.build(broken(model_config, 'distill.decoder', None))
     assert 'distill.decoder' not in distiller.loss(*batch)
+
+
+def test_a_term_without_weight_costs_nothing(model_config, batch):
+    off = dict(type='step_off', at=1)
+    model_config['distill']['decoder']['schedule'] = off
+    distiller = MODELS.build(model_config).eval()
+    with pytest.raises(UserError, match='model.distill.decoder.schedule needs.*TermScheduleHook'):
+        distiller.loss(*batch)
+    for term in distiller.distill.values():
+        term.set_time(0)
+    assert distiller.loss(*batch)['distill.decoder'] > 0
+    for term in distiller.distill.values():
+        term.set_time(1)
+    # Only the decoder's term needs the head: without it, the teacher stops before the head.
+    distiller.teacher.network.decode_head = None
+    losses = distiller.loss(*batch)
+    assert losses['distill.decoder'] == 0 and losses['distill.encoder'] > 0
+
+
+def test_no_weight_no_teacher(model_config, batch):
+    for term in model_config['distill'].values():
+        term['weight'] = 0
+    distiller = MODELS.build(model_config).train()
+    distiller.teacher = None
+    total, _ = distiller.parse_losses(distiller.loss(*batch))
+    total.backward()
+
+
+def test_parameters_of_a_term_without_weight_get_zero_gradients(model_config, batch):
+    model_config['distill']['encoder'] = dict(
+        student='backbone[1]',
+        teacher='backbone[3]',
+        weight=0,
+        adapter=dict(type='Conv2d', kernel_size=1),
+        loss=dict(type='FrequencyAttentionLoss', low=1, high=1, cutoff=1, compare='feature'),
+    )
+    distiller = MODELS.build(model_config).train()
+    distiller.parse_losses(distiller.loss(*batch))[0].backward()
+    for parameter in distiller.distill['encoder'].parameters():
+        assert parameter.grad.abs().sum() == 0

@@ -14,6 +14,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     step_seed=dict(type='mmkd.StepSeedHook'),
+    term_schedule=dict(type='mmkd.TermScheduleHook'),
     class_count=dict(type='mmkd.ClassCountHook'),
     teacher_score=dict(type='mmkd.TeacherScoreHook'),
     checkpoint=dict(

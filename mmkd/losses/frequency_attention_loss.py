@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmkd.errors import UserError
 from mmkd.ops.attention import attention_map, check_mapping, normalise_map
+from mmkd.ops.features import feature_pair, smaller_size
 from mmkd.ops.fourier import check_filter, frequency_filter, frequency_mask
 from mmkd.registry import MODELS
 
@@ -90,14 +91,13 @@ class FrequencyAttentionLoss(nn.Module):
             UserError: The inputs are not 4-dimensional, their batches differ, or features are
                 compared whose channel counts differ.
         """
-        _check_inputs(student, teacher, same_channels=self.compare == 'feature')
-        teacher = teacher.detach()
-        wide = torch.float64 in (student.dtype, teacher.dtype)
-        dtype = torch.float64 if wide else torch.float32
-        size = tuple(map(min, student.shape[2:], teacher.shape[2:]))
         with torch.autocast(student.device.type, enabled=False):
-            student = self._filtered(student.to(dtype), size, masked=self.filter_on != 'teacher')
-            teacher = self._filtered(teacher.to(dtype), size, masked=self.filter_on != 'student')
+            student, teacher = feature_pair(
+                'FrequencyAttentionLoss', student, teacher, same_channels=self.compare == 'feature'
+            )
+            size = smaller_size(student, teacher)
+            student = self._filtered(student, size, masked=self.filter_on != 'teacher')
+            teacher = self._filtered(teacher, size, masked=self.filter_on != 'student')
             if self.compare == 'feature':
                 return (student - teacher).square().mean()
             difference = normalise_map(student) - normalise_map(teacher)
@@ -126,16 +126,3 @@ class FrequencyAttentionLoss(nn.Module):
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise UserError(f'{name}={value!r} is not known; allowed: {", ".join(allowed)}')
-
-
-def _check_inputs(student: Tensor, teacher: Tensor, same_channels: bool) -> None:
-    shapes = f'student {tuple(student.shape)}, teacher {tuple(teacher.shape)}'
-    if student.ndim != 4 or teacher.ndim != 4:
-        raise UserError(f'FrequencyAttentionLoss takes features (N, C, H, W), got {shapes}')
-    if len(student) != len(teacher):
-        raise UserError(f'FrequencyAttentionLoss needs one batch size on both sides, got {shapes}')
-    if same_channels and student.shape[1] != teacher.shape[1]:
-        raise UserError(
-            f"compare='feature' needs as many student as teacher channels, got "
-            f'{student.shape[1]} and {teacher.shape[1]}; an `adapter` on the term makes them match'
-        )

@@ -175,3 +175,19 @@ def test_gradient_accumulation_keeps_the_terms(run, tmp_path):
     config, _ = run
     runner = train(config, tmp_path, optim_wrapper=dict(accumulative_counts=2))
     assert runner.message_hub.get_scalar('train/distill.encoder').current() > 0
+
+
+@pytest.mark.parametrize(
+    'by_epoch, expected', [(False, [0, 0.25, 0.5, 0.75]), (True, [0, 0, 0.5, 0.5])]
+)
+def test_weights_follow_their_schedule_through_a_resume(run, tmp_path, by_epoch, expected):
+    config, _ = run
+    config = copy.deepcopy(config)
+    config.train_dataloader.dataset.length = 4  # two batches an epoch
+    end = 2 if by_epoch else 4
+    schedule = dict(type='linear_warmup', begin=0, end=end, by_epoch=by_epoch)
+    config.model.distill.encoder.schedule = schedule
+    train(config, tmp_path, train_cfg=dict(max_iters=2))
+    runner = train(config, tmp_path, resume=True)
+    logged = runner.message_hub.get_scalar('train/weight.encoder').data[0]
+    assert logged.tolist() == expected

@@ -5,6 +5,7 @@ from mmkd.engine.hooks.class_count_hook import ClassCountHook
 from mmkd.engine.hooks.step_seed_hook import StepSeedHook
 from mmkd.engine.hooks.student_checkpoint_hook import StudentCheckpointHook
 from mmkd.engine.hooks.teacher_score_hook import TeacherScoreHook
+from mmkd.engine.hooks.term_schedule_hook import TermScheduleHook
 
 __all__ = [
     'BestCheckpointHook',
@@ -12,4 +13,5 @@ __all__ = [
     'StepSeedHook',
     'StudentCheckpointHook',
     'TeacherScoreHook',
+    'TermScheduleHook',
 ]

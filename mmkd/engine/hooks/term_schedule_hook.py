@@ -1,0 +1,30 @@
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmkd.distiller import Distiller
+from mmkd.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TermScheduleHook(Hook):
+    """Tells every distillation term the time, and logs the weights that move.
+
+    The time is the runner's own count of iterations, which comes back on resume and counts
+    every batch under gradient accumulation; an epoch is one pass over the training data,
+    whichever loop trains. The weight of term ``encoder`` is logged as ``weight.encoder``.
+    """
+
+    priority = 'ABOVE_NORMAL'
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(model, Distiller):
+            return
+        epoch = runner.iter // len(runner.train_dataloader)
+        for name, term in model.distill.items():
+            term.set_time(epoch if term.by_epoch else runner.iter)
+            if term.is_scheduled:
+                runner.message_hub.update_scalar(f'train/weight.{name}', term.current_weight)

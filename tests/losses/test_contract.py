@@ -1,0 +1,197 @@
+"""What every loss promises, checked for every loss that is registered."""
+
+import pytest
+import torch
+
+import mmkd.losses  # noqa: F401  (registers)
+from mmkd.registry import MODELS
+
+# One construction a loss. A loss that is not in the table fails `test_every_loss_is_in_the_table`.
+ARGUMENTS = {
+    # Its default distance falls with the batch, as the recipe it comes from has it.
+    'ActivationATLoss': dict(distance='l2'),
+    'CWDLoss': dict(),
+    'FAMLoss': dict(),
+    'FeatureMSELoss': dict(),
+    'FrequencyAttentionLoss': dict(low=0.5, high=1.0, cutoff=0.4),
+    'LogitKDLoss': dict(),
+}
+# A learned module stands between the two features, so equal ones need not be at zero.
+LEARNED = {'FAMLoss'}
+
+SHAPE = (2, 3, 5, 6)
+DEGENERATE = {
+    'zero': lambda: torch.zeros(SHAPE),
+    'constant': lambda: torch.full(SHAPE, 5.0),
+    'one_pixel': lambda: torch.ones(2, 3, 1, 1),
+    'one_sample': lambda: rand(1, 3, 5, 4),
+    'large': lambda: rand(*SHAPE) * 1e4,
+    'large_constant': lambda: torch.full(SHAPE, 1e4),
+    'large_half': lambda: (rand(*SHAPE) * 1e4).half(),
+    'tiny': lambda: rand(*SHAPE) * 1e-6,
+}
+every_loss = pytest.mark.parametrize('name', sorted(ARGUMENTS))
+
+
+def rand(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def pair(dtype=torch.float64, shape=SHAPE):
+    return rand(*shape, dtype=dtype), rand(*shape, seed=1, dtype=dtype)
+
+
+def build(name):
+    torch.manual_seed(0)
+    return MODELS.build(dict(type=name, _scope_='mmkd', **ARGUMENTS[name]))
+
+
+def test_every_loss_is_in_the_table():
+    registered = {
+        name for name, cls in MODELS.module_dict.items() if cls.__module__.startswith('mmkd.losses')
+    }
+    missing = sorted(registered - ARGUMENTS.keys())
+    assert not missing, f'add {", ".join(missing)} to ARGUMENTS, the table of this file'
+    assert not ARGUMENTS.keys() - registered
+    assert registered == set(mmkd.losses.__all__)
+
+
+@every_loss
+def test_file_is_the_class_name_in_snake_case(name):
+    file = type(build(name)).__module__.rpartition('.')[2]
+    assert file.replace('_', '') == name.lower() and file.endswith('_loss')
+
+
+@every_loss
+def test_result_has_no_dimension_and_the_inputs_type(name):
+    for dtype in (torch.float32, torch.float64):
+        value = build(name)(*pair(dtype))
+        assert value.shape == () and value.dtype == dtype
+        assert value > 0
+
+
+@every_loss
+def test_equal_inputs_are_at_zero_without_gradient(name):
+    if name in LEARNED:
+        pytest.skip('equal inputs are not its minimum')
+    student, _ = pair()
+    student.requires_grad_()
+    value = build(name)(student, student.detach().clone())
+    value.backward()
+    assert value == 0
+    torch.testing.assert_close(student.grad, torch.zeros_like(student), rtol=0, atol=1e-14)
+
+
+@every_loss
+def test_a_step_against_the_gradient_lowers_the_value(name):
+    student, teacher = pair()
+    student.requires_grad_()
+    loss = build(name)
+    value = loss(student, teacher)
+    (gradient,) = torch.autograd.grad(value, student)
+    step = 1e-3 * student.norm() / gradient.norm()
+    assert loss(student - step * gradient, teacher) < value
+
+
+@every_loss
+def test_gradient_reaches_the_student_only(name):
+    student, teacher = (x.requires_grad_() for x in pair())
+    build(name)(student, teacher).backward()
+    assert teacher.grad is None
+    assert student.grad.abs().sum(dim=(1, 2, 3)).min() > 0
+
+
+@every_loss
+@pytest.mark.parametrize('shapes', [((2, 3, 3, 4), (2, 3, 3, 4)), ((1, 3, 4, 3), (1, 3, 2, 5))])
+def test_gradcheck(name, shapes):
+    student, teacher = rand(*shapes[0], dtype=torch.float64), rand(*shapes[1], seed=1).double()
+    loss = build(name)
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda student: loss(student, teacher), student)
+
+
+@every_loss
+def test_repeating_the_batch_leaves_the_value(name):
+    student, teacher = pair()
+    loss = build(name)
+    many = loss(student.repeat(3, 1, 1, 1), teacher.repeat(3, 1, 1, 1))
+    torch.testing.assert_close(many, loss(student, teacher))
+
+
+@every_loss
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision_inputs_are_widened(name, dtype):
+    student, teacher = (x.to(dtype) for x in pair())
+    loss = build(name)
+    expected = loss(student.float(), teacher.float())
+    student.requires_grad_()
+    value = loss(student, teacher)
+    value.backward()
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=0)
+    assert student.grad.dtype == dtype and student.grad.isfinite().all()
+
+
+@every_loss
+def test_rounding_of_half_precision_inputs_is_all_that_is_lost(name):
+    student, teacher = pair(torch.float32)
+    loss = build(name)
+    expected = loss(student, teacher)
+    for dtype, tolerance in ((torch.bfloat16, 1e-2), (torch.float16, 1e-3)):
+        value = loss(student.to(dtype), teacher.to(dtype))
+        torch.testing.assert_close(value, expected, rtol=tolerance, atol=0)
+
+
+@every_loss
+def test_autocast_changes_nothing(name):
+    student, teacher = pair(torch.float32)
+    student.requires_grad_()
+    loss = build(name)
+    expected = loss(student, teacher)
+    (gradient,) = torch.autograd.grad(expected, student)
+    with torch.autocast('cpu', torch.bfloat16):
+        value = loss(student, teacher)
+    (under_autocast,) = torch.autograd.grad(value, student)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(under_autocast, gradient)
+
+
+@every_loss
+@pytest.mark.parametrize('case', DEGENERATE)
+def test_degenerate_inputs_stay_finite(name, case):
+    make = DEGENERATE[case]
+    other = rand(*make().shape, seed=2)
+    for student, teacher in ((make(), make()), (make(), other), (other.clone(), make())):
+        loss = build(name)
+        student.requires_grad_()
+        value = loss(student, teacher)
+        value.backward()
+        assert value.isfinite()
+        for tensor in (student, *loss.parameters()):
+            assert tensor.grad.isfinite().all()
+
+
+@every_loss
+def test_non_contiguous_input(name):
+    student, teacher = pair()
+    loss = build(name)
+    expected = loss(student.mT.contiguous(), teacher.mT.contiguous())
+    torch.testing.assert_close(loss(student.mT, teacher.mT), expected)
+    last = [x.to(memory_format=torch.channels_last) for x in (student, teacher)]
+    torch.testing.assert_close(loss(*last), loss(student, teacher))
+
+
+@every_loss
+def test_inputs_are_left_as_they_were(name):
+    student, teacher = pair()
+    copies = student.clone(), teacher.clone()
+    build(name)(student, teacher)
+    assert torch.equal(student, copies[0]) and torch.equal(teacher, copies[1])
+
+
+@every_loss
+def test_its_manual_is_its_docstring(name):
+    manual = type(build(name)).__doc__
+    for expected in ('float32', 'detached'):
+        assert expected in manual
