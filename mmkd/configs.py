@@ -41,6 +41,21 @@ def load_config(name: str) -> Config:
     raise UserError(f'config {name} does not exist')
 
 
+def check_data_roots(config: Config) -> None:
+    """Check that the data sets of a config are where it says.
+
+    Raises:
+        UserError: a ``data_root`` does not exist.
+    """
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        root = config.get(key, {}).get('dataset', {}).get('data_root')
+        if root and '://' not in root and not Path(root).is_dir():
+            raise UserError(
+                f'{key}.dataset.data_root={root} does not exist; put or link the data set there, '
+                'or set another data_root'
+            )
+
+
 def is_distillation(config: Config) -> bool:
     """Whether the config's model is a ``Distiller``."""
     return str(config.get('model', {}).get('type')).rsplit('.', 1)[-1] == 'Distiller'

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 
-from mmkd.configs import is_distillation, load_config, student_config
+from mmkd.configs import check_data_roots, is_distillation, load_config, student_config
 from mmkd.engine.launch import run_tool, set_launcher
 
 
@@ -32,6 +32,7 @@ def main() -> None:
         config = student_config(config)
     config.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
     config.load_from = args.checkpoint
+    check_data_roots(config)
     set_launcher(config, args.launcher)
     Runner.from_cfg(config).test()
 

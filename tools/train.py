@@ -7,7 +7,7 @@ import torch
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 
-from mmkd.configs import load_config
+from mmkd.configs import check_data_roots, load_config
 from mmkd.engine.launch import run_tool, set_launcher
 from mmkd.engine.teacher_preparation import prepare_teacher
 from mmkd.errors import UserError
@@ -45,6 +45,7 @@ def main() -> None:
             raise UserError('--amp needs a GPU: MMEngine trains in full precision on a CPU')
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    check_data_roots(config)
     set_launcher(config, args.launcher)
     prepare_teacher(config, train=not args.require_teacher)
     Runner.from_cfg(config).train()

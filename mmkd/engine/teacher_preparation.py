@@ -1,15 +1,20 @@
 """A teacher whose checkpoint is not there yet is trained first, by its own config."""
 
+import tempfile
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmkd.configs import is_distillation, load_config
+from mmkd.configs import is_distillation, load_config, model_config
+from mmkd.engine.hooks.class_count_hook import check_class_count
 from mmkd.engine.launch import set_launcher
 from mmkd.errors import UserError
+from mmkd.registry import DATASETS, MODELS
 
 
 def prepare_teacher(config: Config, *, train: bool = True) -> None:
@@ -45,6 +50,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
             f'model.teacher.checkpoint={checkpoint} does not exist, and training '
             f'{teacher.config} would yield best.pth; allowed: an existing file or .../best.pth'
         )
+    _try_out(config)
     print_log(f'teacher {checkpoint} does not exist: training {teacher.config} first')
     own = load_config(teacher.config)
     prepare_teacher(own, train=train)
@@ -57,6 +63,22 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
             f'training {teacher.config} left no {checkpoint}; '
             'its config needs validation and mmkd.BestCheckpointHook'
         )
+
+
+def _try_out(config: Config) -> None:
+    """Build what will follow the teacher's training, so that its errors come before it."""
+    own = load_config(config.model.teacher.config)
+    with tempfile.TemporaryDirectory() as folder:
+        random = str(Path(folder) / 'random.pth')
+        with DefaultScope.overwrite_default_scope(own.get('default_scope')):
+            torch.save(MODELS.build(model_config(own)).state_dict(), random)
+        model = config.model.copy()
+        model.teacher = dict(config=config.model.teacher.config, checkpoint=random)
+        with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+            distiller = MODELS.build(model)
+            for key in ('train_dataloader', 'val_dataloader'):
+                dataset = DATASETS.build(config[key].dataset)
+                check_class_count(distiller, dataset.metainfo.get('classes'))
 
 
 def _exists(path: str) -> bool:

@@ -53,6 +53,23 @@ def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
     assert 'does not exist' not in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('model.distill.encoder.student=backbon[1]', "model.distill.encoder: tap 'backbon'"),
+        ('model.student.decode_head.num_classes=9', 'num_classes=9, but the data set has 11'),
+        ('val_dataloader.dataset.split=dev', "split='dev'"),
+        ('train_dataloader.dataset.data_root=no/data', 'dataset.data_root=no/data does not exist'),
+    ],
+)
+def test_mistakes_are_found_before_the_teacher_trains(
+    untrained, monkeypatch, capfd, option, message
+):
+    assert command(monkeypatch, 'train', untrained, '--cfg-options', option) == 2
+    assert message in last_line(capfd)
+    assert not Path('work_dirs').exists()
+
+
 def test_half_prepared_teacher_goes_on(untrained, teacher_files, monkeypatch, capfd):
     options = ['--work-dir', 'work_dirs/teacher', '--cfg-options', 'train_cfg.max_iters=1']
     save = 'default_hooks.checkpoint.interval=1'
@@ -97,6 +114,10 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
         (
             ['{recipe}', '--cfg-options', 'model.student.decode_head.num_classes=9'],
             'model.student.decode_head.num_classes=9, but the data set has 11 classes',
+        ),
+        (
+            ['{recipe}', '--cfg-options', 'model.student.auxiliary_head.1.num_classes=9'],
+            'model.student.auxiliary_head.1.num_classes=9, but the data set has 11 classes',
         ),
         (
             ['{recipe}', '--cfg-options', 'train_dataloader.dataset.split=dev'],
