@@ -47,8 +47,8 @@ def test_terms_compare_the_tapped_features(distiller, batch):
     images, _ = batch
     x = distiller.student.backbone(images)
     t = distiller.teacher.network.backbone(images)
-    encoder = distiller.distill['encoder'].loss(x[1], t[3])
     head = distiller.teacher.network.decode_head
+    encoder = 3 * distiller.distill['encoder'].loss(x[1], head.convs[3](t[3]))
     with record(head, [parse_tap('fusion_conv')]) as recording:
         head(t)
     fused = recording.read(parse_tap('fusion_conv'))
@@ -72,11 +72,11 @@ def test_every_term_counts_in_the_total(distiller):
 
 def test_weight_scales_a_term(model_config, batch):
     torch.manual_seed(0)
-    one = MODELS.build(copy.deepcopy(model_config)).eval()
+    three = MODELS.build(copy.deepcopy(model_config)).eval()
     torch.manual_seed(0)
-    three = MODELS.build(broken(model_config, 'distill.encoder.weight', 3.0)).eval()
-    a, b = one.loss(*batch), three.loss(*batch)
-    torch.testing.assert_close(b['distill.encoder'], 3 * a['distill.encoder'])
+    half = MODELS.build(broken(model_config, 'distill.encoder.weight', 0.5)).eval()
+    a, b = three.loss(*batch), half.loss(*batch)
+    torch.testing.assert_close(b['distill.encoder'], a['distill.encoder'] / 6)
     torch.testing.assert_close(b['distill.decoder'], a['distill.decoder'])
 
 
@@ -176,7 +176,7 @@ def test_adapter_channels_are_found(model_config, batch):
         ('distill.encoder.loss.cutoff', 1.5, 'distill.encoder: .*cutoff.*1.5'),
         ('distill.encoder.loss.cutof', 0.5, 'distill.encoder: .*cutof'),
         ('distill.encoder.loss.type', 'NoSuchLoss', 'distill.encoder: .*NoSuchLoss'),
-        ('distill.encoder.loss.compare', 'feature', 'distill.encoder: .*128.*64.*adapter'),
+        ('distill.encoder.loss.compare', 'feature', 'distill.encoder: .*128.*32.*adapter'),
         ('distill.encoder.weight', -1, 'distill.encoder: weight=-1'),
         ('distill.encoder.weight', float('nan'), 'distill.encoder: weight=nan'),
         ('distill.encoder.adapter', dict(type='Conv2d', in_channels=1), 'sets in_channels'),
