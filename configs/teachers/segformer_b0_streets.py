@@ -7,6 +7,6 @@ _base_ = [
 optim_wrapper = dict(optimizer=dict(lr=6e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=50, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=50, end=400, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=50, end=360, by_epoch=False),
 ]
-train_cfg = dict(max_iters=400, val_interval=200)
+train_cfg = dict(max_iters=360, val_interval=180)
