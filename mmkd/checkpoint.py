@@ -9,7 +9,6 @@ fall-back to full unpickling.
 import os
 import pickle
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
 
 from mmkd.errors import UserError
 
@@ -73,20 +73,51 @@ def load_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> Any:
     return _guarded(path, lambda: torch.load(path, map_location=map_location, weights_only=True))
 
 
+def load_weights(network: nn.Module, checkpoint: Any, source: str) -> None:
+    """Load a whole checkpoint into ``network``.
+
+    Args:
+        network: receives the weights.
+        checkpoint: what a checkpoint file holds: a state dict, or a dict with ``state_dict``.
+        source: where it came from, for messages.
+
+    Raises:
+        UserError: weights are missing, or have another shape than the network's.
+    """
+    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f'{source} holds no state_dict')
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    own = network.state_dict()
+    missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
+    if missing:
+        raise UserError(
+            f'{source} does not fit its config: {len(missing)} of {len(own)} weights are missing, '
+            f'such as {missing[0]}'
+        )
+    for key, value in own.items():
+        if key in state and state[key].shape != value.shape:
+            raise UserError(
+                f'{source} does not fit its config: {key} is {tuple(state[key].shape)} in the '
+                f'file but {tuple(value.shape)} in the network; check num_classes and sizes'
+            )
+    network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+
+
 def _guarded(path: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except pickle.UnpicklingError as error:
         named = re.search(r"(?:GLOBAL |<class ')([\w.]+)", str(error))
         if named is None:
-            raise UserError(f'checkpoint {path} is not a PyTorch checkpoint') from error
+            raise UserError(f'checkpoint {path} is not a PyTorch checkpoint') from None
         raise UserError(
             f'checkpoint {path} is refused: it holds {named[1]} beside weights, '
             'and opening such a file can run code'
-        ) from error
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        ) from None
+    except Exception as error:  # damaged bytes make the unpickler raise almost anything
         reason = ' '.join(str(error).split())[:120] or type(error).__name__
-        raise UserError(f'checkpoint {path} is damaged or cannot be read ({reason})') from error
+        raise UserError(f'checkpoint {path} is damaged or cannot be read ({reason})') from None
 
 
 def _load_for_mmengine(filename: str, map_location: MapLocation = None) -> Any:

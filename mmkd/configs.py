@@ -1,12 +1,17 @@
 """Reading configs: where they are found, and the student's own config inside a distillation's."""
 
 import copy
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.hub import get_config
+from mmengine.config.utils import MODULE2PACKAGE
 
 from mmkd.errors import UserError
+
+# MMEngine looks MMSegmentation's configs up by the name of its original package, which the
+# maintained one has not; the import name finds both.
+MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 _ROOT = Path(__file__).resolve().parent.parent
 # The parts of a config that evaluate a model; everything else concerns its training.
@@ -30,30 +35,53 @@ def load_config(name: str) -> Config:
     Raises:
         UserError: no such config.
     """
-    if '::' in name:
-        try:
-            return get_config(name)
-        except (FileNotFoundError, ImportError, ValueError, AssertionError) as error:
-            raise UserError(f'config {name}: {" ".join(str(error).split())[:160]}') from error
+    library, separator, inside = name.partition('::')
+    if separator:
+        spec = find_spec(library) if library.isidentifier() else None
+        if spec is None or spec.origin is None:
+            raise UserError(f'config {name}: {library or "no library"} is not installed')
+        path = Path(spec.origin).parent / '.mim' / 'configs' / inside
+        if not path.is_file():
+            raise UserError(f'config {name}: {library} has no such config')
+        return Config.fromfile(path)
     for path in (Path(name), _ROOT / name):
         if path.is_file():
             return Config.fromfile(path)
     raise UserError(f'config {name} does not exist')
 
 
-def check_data_roots(config: Config) -> None:
-    """Check that the data sets of a config are where it says.
+def check_data_roots(config: Config, *loaders: str) -> None:
+    """Check that the data sets of some dataloaders are where the config says.
 
     Raises:
         UserError: a ``data_root`` does not exist.
     """
-    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        root = config.get(key, {}).get('dataset', {}).get('data_root')
+    for key in loaders:
+        root = ((config.get(key) or {}).get('dataset') or {}).get('data_root')
         if root and '://' not in root and not Path(root).is_dir():
             raise UserError(
                 f'{key}.dataset.data_root={root} does not exist; put or link the data set there, '
                 'or set another data_root'
             )
+
+
+def check_checkpoint_interval(config: Config) -> None:
+    """Check that checkpoints fall between steps of the optimiser.
+
+    Gradients that are still being accumulated are in no checkpoint: one written amid them could
+    not be resumed from exactly.
+
+    Raises:
+        UserError: the interval is no multiple of ``accumulative_counts``.
+    """
+    counts = config.get('optim_wrapper', {}).get('accumulative_counts', 1)
+    hook = config.get('default_hooks', {}).get('checkpoint') or {}
+    interval = hook.get('interval', -1)
+    if not hook.get('by_epoch', True) and interval > 0 and interval % counts:
+        raise UserError(
+            f'default_hooks.checkpoint.interval={interval}; allowed: a multiple of '
+            f'optim_wrapper.accumulative_counts={counts}'
+        )
 
 
 def is_distillation(config: Config) -> bool:
@@ -76,12 +104,17 @@ def model_config(config: Config) -> ConfigDict:
 def student_config(config: Config) -> Config:
     """A config of the student alone, with what evaluates it and nothing that trains it.
 
-    It needs no mmkd to build the model unless the student's own layers come from mmkd.
+    It needs no mmkd to build the model unless the student's own layers come from mmkd; imports
+    of the user's own stay.
     """
     alone = {key: config[key] for key in _EVALUATION_KEYS if key in config}
     alone['model'] = model_config(config)
+    imports = config.get('custom_imports', {}).get('imports', [])
+    imports = [name for name in imports if name != 'mmkd']
     if any(scope.startswith('mmkd.') for scope in _types(alone['model'])):
-        alone['custom_imports'] = dict(imports=['mmkd'], allow_failed_imports=False)
+        imports.append('mmkd')
+    if imports:
+        alone['custom_imports'] = dict(imports=imports, allow_failed_imports=False)
     return Config(copy.deepcopy(alone))
 
 

@@ -1,11 +1,12 @@
 """The Distiller: a student that trains while terms compare it with a frozen teacher."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from mmengine.model import BaseModel
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 from mmseg.models import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from mmkd.errors import UserError
 from mmkd.registry import MODELS
 from mmkd.taps import Recording, Tap, find_module, record
 from mmkd.teacher import Teacher
-from mmkd.term import Term, build_term
+from mmkd.term import Term, build_term, reason
 
 _PREFIX = 'student.'
 _TERMS = 'distill.'
@@ -55,9 +56,7 @@ class Distiller(BaseModel):
         if not terms:
             raise UserError('model.distill has no term; train the student alone by its own config')
         self.distill = nn.ModuleDict(terms)
-        for key in ('config', 'checkpoint'):
-            if not teacher.get(key):
-                raise UserError(f'model.teacher.{key} is missing; a teacher needs it')
+        check_teacher_keys(teacher)
         self.teacher = Teacher(**teacher, student_preprocessor=student.get('data_preprocessor'))
         self._teacher_calls = self._build_terms()
         self.register_load_state_dict_pre_hook(_accept_student_weights)
@@ -82,10 +81,15 @@ class Distiller(BaseModel):
         with record(self.student, _taps(terms, 'student_taps')) as student:
             losses = self.student(inputs, data_samples, mode='loss')
         losses = {_PREFIX + name: value for name, value in losses.items()}
-        labels = _labels(data_samples)
         for name, term in self.distill.items():
             if name in terms:
+                labels = _labels(data_samples) if term.takes_labels else None
                 value = term(student, teacher, labels)
+                if self.training and torch.is_grad_enabled() and not value.requires_grad:
+                    raise UserError(
+                        f'model.distill.{name} has no gradient: its student taps lie in a frozen '
+                        'or checkpointed (with_cp) part of the student; tap behind it'
+                    )
                 losses[_TERMS + name] = term.current_weight * value
             else:
                 # Every parameter has a gradient in every step, as DistributedDataParallel wants.
@@ -134,17 +138,16 @@ class Distiller(BaseModel):
                     find_module(self.student, tap.path)
                 for tap in term.teacher_taps:
                     find_module(self.teacher.network, tap.path)
-        divisor = max(self.teacher.inputs.student.divisor, self.teacher.inputs.teacher.divisor)
+        inputs = self.teacher.inputs
+        divisor = math.lcm(inputs.student.divisor, inputs.teacher.divisor)
         side = -(-64 // divisor) * divisor
         image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-        teacher = self.teacher.read(image, None, _taps(self.distill, 'teacher_taps'))
+        samples = _blank_samples(self.teacher.network, side)
+        teacher = self.teacher.read(image, samples, _taps(self.distill, 'teacher_taps'))
         self.student.eval()
         with record(self.student, _taps(self.distill, 'student_taps')) as student:
-            if isinstance(self.student, BaseSegmentor):
-                label = PixelData(data=torch.zeros(1, side, side, dtype=torch.long))
-                self.student(image, [SegDataSample(gt_sem_seg=label)], mode='loss')
-            else:
-                self.student(image, None, mode='tensor')
+            samples = _blank_samples(self.student, side)
+            self.student(image, samples, mode='tensor' if samples is None else 'loss')
         self.student.train()
         for name, term in self.distill.items():
             with _blame(name):
@@ -152,9 +155,42 @@ class Distiller(BaseModel):
         return teacher.calls()
 
 
-def _labels(data_samples: Sequence) -> Tensor | None:
-    if not all('gt_sem_seg' in sample for sample in data_samples):
-        return None
+def check_teacher_keys(teacher: Mapping) -> None:
+    """Check the keys of ``model.teacher``.
+
+    Raises:
+        UserError: it is no dict of ``config`` and ``checkpoint``.
+    """
+    if not isinstance(teacher, Mapping):
+        raise UserError(f'model.teacher={teacher!r}; allowed: dict(config=..., checkpoint=...)')
+    for key in ('config', 'checkpoint'):
+        if not teacher.get(key):
+            raise UserError(f'model.teacher.{key} is missing; a teacher needs it')
+    unknown = sorted(teacher.keys() - {'config', 'checkpoint'})
+    if unknown:
+        raise UserError(f'model.teacher: unknown key {unknown[0]!r}; allowed: config, checkpoint')
+
+
+def _blank_samples(network: nn.Module, side: int) -> list | None:
+    """Annotations of one image without content, for networks that want some."""
+    size = dict(img_shape=(side, side), ori_shape=(side, side), pad_shape=(side, side))
+    if isinstance(network, BaseSegmentor):
+        label = PixelData(data=torch.zeros(1, side, side, dtype=torch.long))
+        return [SegDataSample(gt_sem_seg=label, metainfo=size)]
+    if any(cls.__module__.startswith('mmdet.') for cls in type(network).__mro__):
+        from mmdet.structures import DetDataSample
+
+        instances = InstanceData(
+            bboxes=torch.tensor([[0.0, 0.0, side / 2, side / 2]]), labels=torch.zeros(1).long()
+        )
+        size |= dict(batch_input_shape=(side, side), scale_factor=(1.0, 1.0))
+        return [
+            DetDataSample(gt_instances=instances, ignored_instances=instances[:0], metainfo=size)
+        ]
+    return None
+
+
+def _labels(data_samples: Sequence) -> Tensor:
     return torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in data_samples])
 
 
@@ -166,8 +202,10 @@ def _taps(terms: Mapping[str, Term], side: str) -> list[Tap]:
 def _blame(name: str) -> Iterator[None]:
     try:
         yield
-    except (UserError, RuntimeError) as error:
-        raise UserError(f'model.distill.{name}: {error}') from error
+    except UserError as error:
+        raise UserError(f'model.distill.{name}: {error}') from None
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f'model.distill.{name}: {reason(error)}') from error
 
 
 def _accept_student_weights(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:

@@ -41,11 +41,11 @@ class Recording:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._outputs: dict[str, list[Any]] = {path: [] for path in paths}
-        self._versions: dict[str, list[list[int]]] = {path: [] for path in paths}
+        self._versions: dict[tuple[str, int], int] = {}
 
     def add(self, path: str, output: Any) -> None:
         self._outputs[path].append(output)
-        self._versions[path].append([t._version for t in _tensors(output)])
+        self._versions.update(((path, id(t)), t._version) for t in _tensors(output))
 
     def calls(self) -> dict[str, int]:
         """How often each module ran."""
@@ -61,12 +61,6 @@ class Recording:
         outputs = self._outputs[tap.path]
         if not outputs:
             raise UserError(f'tap {str(tap)!r}: the forward pass never ran {tap.path!r}')
-        for output, versions in zip(outputs, self._versions[tap.path], strict=True):
-            if [t._version for t in _tensors(output)] != versions:
-                raise UserError(
-                    f'tap {str(tap)!r}: a later layer (such as an activation with inplace=True) '
-                    f'overwrites the output of {tap.path!r}; tap that layer instead'
-                )
         value = outputs[0] if len(outputs) == 1 else tuple(outputs)
         for depth, i in enumerate(tap.index):
             if not isinstance(value, list | tuple) or not -len(value) <= i < len(value):
@@ -76,6 +70,11 @@ class Recording:
         if not isinstance(value, Tensor):
             raise UserError(
                 f'tap {str(tap)!r} yields {_describe(value)}, not a tensor; add an index'
+            )
+        if value._version != self._versions[tap.path, id(value)]:
+            raise UserError(
+                f'tap {str(tap)!r}: a later layer (such as an activation with inplace=True) '
+                f'overwrites the output of {tap.path!r}; tap that layer instead'
             )
         return value
 

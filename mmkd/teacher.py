@@ -1,16 +1,14 @@
 """The teacher: built from its own config, frozen, read up to its last tap, never saved."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmkd.checkpoint import load_checkpoint_file
+from mmkd.checkpoint import load_checkpoint_file, load_weights
 from mmkd.configs import load_config, model_config
-from mmkd.errors import UserError
 from mmkd.preprocessing import TeacherInputs
 from mmkd.registry import MODELS
 from mmkd.taps import Recording, Tap, record
@@ -68,34 +66,3 @@ class Teacher:
         with torch.no_grad(), record(self.network, taps, stop_after) as recording:
             self.network(images, data_samples, mode='tensor')
         return recording
-
-
-def load_weights(network: nn.Module, checkpoint: Any, source: str) -> None:
-    """Load a whole checkpoint into ``network``.
-
-    Args:
-        network: receives the weights.
-        checkpoint: what a checkpoint file holds: a state dict, or a dict with ``state_dict``.
-        source: where it came from, for messages.
-
-    Raises:
-        UserError: weights are missing, or have another shape than the network's.
-    """
-    state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f'{source} holds no state_dict')
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
-    own = network.state_dict()
-    missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
-    if missing:
-        raise UserError(
-            f'{source} does not fit its config: {len(missing)} of {len(own)} weights are missing, '
-            f'such as {missing[0]}'
-        )
-    for key, value in own.items():
-        if key in state and state[key].shape != value.shape:
-            raise UserError(
-                f'{source} does not fit its config: {key} is {tuple(state[key].shape)} in the '
-                f'file but {tuple(value.shape)} in the network; check num_classes and sizes'
-            )
-    network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)

@@ -1,6 +1,7 @@
 """One distillation term: taps, an adapter where channels must match, a loss, a weight."""
 
 import inspect
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class Term(nn.Module):
         self.student_taps = _parse_taps(student)
         self.teacher_taps = _parse_taps(teacher)
         self.loss = MODELS.build(dict(loss, _scope_='mmkd'))
-        self._takes_labels = 'labels' in inspect.signature(self.loss.forward).parameters
+        self.takes_labels = 'labels' in inspect.signature(self.loss.forward).parameters
         self.adapter_config = adapter
         self.adapter: nn.ModuleList | None = None
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
@@ -91,7 +92,7 @@ class Term(nn.Module):
         s, t = self._read(student, teacher)
         if self.adapter is not None:
             s = tuple(layer(x) for layer, x in zip(self.adapter, s, strict=True))
-        extra = dict(labels=labels) if self._takes_labels else {}
+        extra = dict(labels=labels) if self.takes_labels else {}
         return self.loss(_unwrap(s), _unwrap(t), **extra)
 
     def _read(self, student: Recording, teacher: Recording) -> tuple[tuple, tuple]:
@@ -105,22 +106,32 @@ def build_term(name: str, config: dict) -> Term:
     """Build the term ``model.distill.<name>`` of a config.
 
     Raises:
-        UserError: a key is missing or unknown, or a value is not allowed.
+        UserError: the name or a key is not allowed, a key is missing, or a value is not allowed.
     """
+    key = f'model.distill.{name}'
+    if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+        raise UserError(f'{key}: allowed as a name: a word that no method of a dict has')
+    if not isinstance(config, Mapping):
+        raise UserError(f'{key}={config!r}; allowed: a dict, or None to drop the term')
     unknown = sorted(config.keys() - set(_KEYS))
     missing = sorted({'student', 'teacher', 'loss'} - config.keys())
     if unknown:
-        raise UserError(f'model.distill.{name}: unknown key {unknown[0]!r}; allowed: {_KEYS}')
+        raise UserError(f'{key}: unknown key {unknown[0]!r}; allowed: {", ".join(_KEYS)}')
     if missing:
-        raise UserError(f'model.distill.{name}: {missing[0]!r} is missing; a term needs it')
+        raise UserError(f'{key}: {missing[0]!r} is missing; a term needs it')
+    for part in ('loss', 'adapter', 'schedule'):
+        value = config.get(part)
+        optional = part != 'loss' and value is None
+        if not optional and not (isinstance(value, Mapping) and 'type' in value):
+            raise UserError(f'{key}.{part}={value!r}; allowed: a dict with a type')
     try:
         return Term(name, **config)
     except (UserError, KeyError, TypeError) as error:
-        raise UserError(f'model.distill.{name}: {_reason(error)}') from error
+        raise UserError(f'{key}: {reason(error)}') from None
 
 
-def _reason(error: Exception) -> str:
-    # KeyError quotes its message; MMEngine raises it for a type no registry knows.
+def reason(error: Exception) -> str:
+    """An error's message; KeyError, which MMEngine raises for an unknown type, quotes its own."""
     return str(error.args[0]) if isinstance(error, KeyError) else str(error)
 
 

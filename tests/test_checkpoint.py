@@ -7,8 +7,9 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
 
-from mmkd.checkpoint import load_checkpoint_file
+from mmkd.checkpoint import load_checkpoint_file, load_weights
 from mmkd.errors import UserError
 
 
@@ -94,18 +95,43 @@ def test_damaged_files_are_named(tmp_path, keep):
         load_checkpoint_file(str(path))
 
 
-@pytest.mark.parametrize(
-    'content', [b'hello world', b'<html></html>', b'\x80\x02}.', b'PK\x03\x04']
-)
+@pytest.mark.parametrize('content', [b'hello world', b'<html>', b'PK\x03\x04', b'\x80\x02X'])
 def test_other_files_are_named(tmp_path, content):
     path = tmp_path / 'a.pth'
     path.write_bytes(content)
-    try:
-        assert load_checkpoint_file(str(path)) == {}  # the empty dict is a whole pickle
-    except UserError as error:
-        assert str(path) in str(error)
+    with pytest.raises(UserError, match=f'checkpoint {path}'):
+        load_checkpoint_file(str(path))
 
 
 def test_missing_file():
     with pytest.raises(UserError, match='checkpoint no/such.pth does not exist'):
         load_checkpoint_file('no/such.pth')
+
+
+@pytest.fixture
+def network():
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+
+def test_prefix_and_counters_are_forgiven(network):
+    state = {f'module.{k}': v + 1 for k, v in network.state_dict().items()}
+    state.pop('module.1.num_batches_tracked')
+    load_weights(network, {'state_dict': state}, 'file')
+    assert torch.equal(network[0].weight, state['module.0.weight'])
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda s: s.pop('0.weight'), 'file does not fit.*1 of 7 weights are missing.*0.weight'),
+        (lambda s: s.update({'0.bias': torch.ones(9)}), r'0.bias is \(9,\).*\(4,\).*num_classes'),
+        (lambda s: s.update(epoch='x'), 'file holds no state_dict'),
+    ],
+)
+def test_misfits_are_named(network, change, message):
+    state = dict(network.state_dict())
+    change(state)
+    before = network[0].weight.clone()
+    with pytest.raises(UserError, match=message):
+        load_weights(network, state, 'file')
+    assert torch.equal(network[0].weight, before)

@@ -91,8 +91,11 @@ def test_preprocessor_beside_the_model_moves_inside():
     assert model_config(config) == dict(type='A', data_preprocessor=dict(type='P'))
 
 
-@pytest.mark.parametrize('name', ['no/such.py', 'mmseg::no/such.py', 'nolibrary::a.py'])
-def test_missing_config_is_named(name):
+@pytest.mark.parametrize(
+    'name', ['no/such.py', 'mmseg::no/such.py', 'mmpretrain::a/b.py', 'nolibrary::a.py', '::a.py']
+)
+def test_missing_config_is_named(name, monkeypatch):
+    monkeypatch.setattr('subprocess.Popen.__init__', None)  # nothing is installed on the way
     with pytest.raises(UserError, match=f'config {name}'):
         load_config(name)
 

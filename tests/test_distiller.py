@@ -3,9 +3,11 @@ import copy
 import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
+from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from mmkd.configs import load_config
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 from mmkd.taps import parse_tap, record
@@ -171,6 +173,14 @@ def test_adapter_channels_are_found(model_config, batch):
         ('distill.encoder.student', 'backbone[7]', 'distill.encoder: tap .*tuple of 3.*7'),
         ('distill.encoder.teacher', 'bakbone[3]', r"encoder: tap 'bakbone'.*nearest: backbone"),
         ('distill.encoder.student', 'backbone', 'encoder: tap .*add an index'),
+        ('distill.encoder.loss', 'CWDLoss', "distill.encoder.loss='CWDLoss'; allowed: a dict"),
+        ('distill.encoder.loss', None, 'distill.encoder.loss=None; allowed: a dict'),
+        ('distill.encoder.adapter', dict(type='NoLayer'), 'distill.encoder: NoLayer is not in'),
+        ('distill.encoder.adapter', dict(type='Conv2d'), 'distill.encoder: .*kernel_size'),
+        ('distill.encoder.schedule', 'cosine', "distill.encoder.schedule='cosine'"),
+        ('distill.encoder', 'x', "model.distill.encoder='x'; allowed: a dict"),
+        ('teacher.weights', 'x', "model.teacher: unknown key 'weights'"),
+        ('teacher', 'x', "model.teacher='x'; allowed: dict"),
         ('distill.encoder.loss', ..., "distill.encoder: 'loss' is missing"),
         ('distill.encoder.los', {}, "distill.encoder: unknown key 'los'"),
         ('distill.encoder.loss.cutoff', 1.5, 'distill.encoder: .*cutoff.*1.5'),
@@ -237,3 +247,42 @@ def test_parameters_of_a_term_without_weight_get_zero_gradients(model_config, ba
     distiller.parse_losses(distiller.loss(*batch))[0].backward()
     for parameter in distiller.distill['encoder'].parameters():
         assert parameter.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize('name', ['values', 'a.b', '1st', ''])
+def test_bad_term_names_are_named(model_config, name):
+    model_config['distill'] = {name: model_config['distill']['encoder']}
+    with pytest.raises(UserError, match=f'model.distill.{name}: allowed as a name'):
+        MODELS.build(model_config)
+
+
+def test_a_term_without_gradient_is_refused(distiller, batch):
+    distiller.train()
+    distiller.student.backbone.learning_to_downsample.requires_grad_(False)
+    distiller.student.backbone.global_feature_extractor.requires_grad_(False)
+    with pytest.raises(UserError, match='model.distill.encoder has no gradient.*frozen'):
+        distiller.loss(*batch)
+
+
+@pytest.mark.parametrize('name', ['retinanet/retinanet_r18_fpn_1x_coco.py'])
+def test_a_detector_is_distilled(tmp_path, name):
+    """mmdet's own model as teacher and as student, each read where the other is."""
+    detector = load_config(f'mmdet::{name}')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        torch.save(MODELS.build(detector.model).state_dict(), tmp_path / 'teacher.pth')
+        detector.dump(tmp_path / 'teacher.py')
+        taps = dict(neck='neck[0]', scores='bbox_head[0][1]')
+        distiller = MODELS.build(
+            dict(
+                type='mmkd.Distiller',
+                student=detector.model,
+                teacher=dict(
+                    config=str(tmp_path / 'teacher.py'), checkpoint=str(tmp_path / 'teacher.pth')
+                ),
+                distill={
+                    term: dict(student=tap, teacher=tap, loss=dict(type='FeatureMSELoss'))
+                    for term, tap in taps.items()
+                },
+            )
+        )
+    assert distiller.distill.keys() == taps.keys()

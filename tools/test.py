@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 
 from mmengine.config import DictAction
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmkd.checkpoint import load_checkpoint_file, load_weights
 from mmkd.configs import check_data_roots, is_distillation, load_config, student_config
 from mmkd.engine.launch import run_tool, set_launcher
 
@@ -31,10 +33,12 @@ def main() -> None:
     if is_distillation(config):
         config = student_config(config)
     config.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
-    config.load_from = args.checkpoint
-    check_data_roots(config)
+    check_data_roots(config, 'test_dataloader')
     set_launcher(config, args.launcher)
-    Runner.from_cfg(config).test()
+    runner = Runner.from_cfg(config)
+    network = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    load_weights(network, load_checkpoint_file(args.checkpoint), f'checkpoint {args.checkpoint}')
+    runner.test()
 
 
 if __name__ == '__main__':

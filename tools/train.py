@@ -7,7 +7,8 @@ import torch
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 
-from mmkd.configs import check_data_roots, load_config
+from mmkd.configs import check_checkpoint_interval, check_data_roots, load_config
+from mmkd.engine.files import find_last_checkpoint
 from mmkd.engine.launch import run_tool, set_launcher
 from mmkd.engine.teacher_preparation import prepare_teacher
 from mmkd.errors import UserError
@@ -40,12 +41,15 @@ def main() -> None:
     if args.work_dir or config.get('work_dir') is None:
         config.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
     config.resume = args.resume or config.get('resume', False)
+    if config.resume and not config.get('load_from'):
+        config.load_from = find_last_checkpoint(config.work_dir)
     if args.amp:
         if not torch.cuda.is_available():
             raise UserError('--amp needs a GPU: MMEngine trains in full precision on a CPU')
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    check_data_roots(config)
+    check_data_roots(config, 'train_dataloader', 'val_dataloader')
+    check_checkpoint_interval(config)
     set_launcher(config, args.launcher)
     prepare_teacher(config, train=not args.require_teacher)
     Runner.from_cfg(config).train()

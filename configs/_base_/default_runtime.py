@@ -3,7 +3,7 @@ custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
 randomness = dict(seed=0)
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 load_from = None
@@ -23,7 +23,7 @@ default_hooks = dict(
         interval=500,
         save_best='mIoU',
         rule='greater',
-        max_keep_ckpts=1,
+        max_keep_ckpts=2,  # MMEngine deletes the oldest before it writes the next
         backend_args=dict(backend='atomic'),
     ),
     best_checkpoint=dict(type='mmkd.BestCheckpointHook'),

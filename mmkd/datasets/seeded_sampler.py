@@ -56,7 +56,8 @@ class SeededInfiniteSampler(Sampler):
             yield SeededIndex(order[position], int(seed))
 
     def __len__(self) -> int:
-        return self.size
+        """This process's draws in one pass."""
+        return -(-self.size // self.world_size)
 
     def skip(self, count: int) -> None:
         """Start the next iteration ``count`` draws (of this process) further on."""

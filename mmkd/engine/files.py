@@ -1,7 +1,6 @@
 """Writing files that are either whole or not there."""
 
 import os
-import tempfile
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -15,16 +14,15 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        with os.fdopen(handle, 'wb') as file:
+        with open(temporary, 'wb') as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -49,3 +47,13 @@ class AtomicBackend(LocalBackend):
 
 
 register_backend('atomic', AtomicBackend, force=True)
+
+
+def find_last_checkpoint(work_dir: str | Path) -> str | None:
+    """The checkpoint to resume from, also in a work dir that was moved; None if there is none."""
+    note = Path(work_dir) / 'last_checkpoint'
+    if not note.is_file():
+        return None
+    named = Path(note.read_text().strip())
+    here = Path(work_dir) / named.name
+    return str(named if named.is_file() or not here.is_file() else here)

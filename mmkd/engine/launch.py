@@ -2,31 +2,38 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import init_dist, is_distributed
 
 from mmkd.errors import UserError
 
 
 def set_launcher(config: Config, launcher: str) -> None:
-    """Choose the launcher; without a GPU, ``pytorch`` runs over gloo on the CPU.
+    """Choose the launcher and join the other processes.
 
-    MMEngine's own start-up needs a CUDA device per process, so the process group is made here.
+    Without a GPU, ``pytorch`` runs over gloo on the CPU; MMEngine's own start-up would want a
+    CUDA device for each process.
 
     Raises:
         UserError: the launcher was chosen but did not start this process.
     """
     config.launcher = launcher
-    if launcher == 'none' or torch.cuda.is_available():
+    if launcher == 'none':
+        return
+    if torch.cuda.is_available():
+        if not is_distributed():
+            init_dist(launcher, **config.get('env_cfg', {}).get('dist_cfg', dict(backend='nccl')))
         return
     if launcher != 'pytorch' or 'RANK' not in os.environ:
         raise UserError(
             f'--launcher {launcher} needs a GPU or a start by torchrun; '
             'on a CPU use tools/dist_train.sh, which runs --launcher pytorch over gloo'
         )
-    if not torch.distributed.is_initialized():
+    if not is_distributed():
         torch.distributed.init_process_group('gloo')
     config.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
@@ -35,13 +42,18 @@ def set_launcher(config: Config, launcher: str) -> None:
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool's ``main``; what the user can mend becomes one line and exit status 2."""
+    """Run a tool's ``main``; what the user can mend becomes one line and exit status 2.
+
+    An error that came out of a layer or a loss keeps its traceback above that line.
+    """
     try:
         main()
     except (UserError, OSError) as error:
+        if isinstance(error.__cause__, RuntimeError):
+            traceback.print_exception(error)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         # An error in a data-loading process arrives with that process's traceback as text.
-        line = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        line = lines[-1] if lines[0].startswith('Caught ') else ' '.join(lines)
         line = line.removeprefix(f'{UserError.__module__}.{UserError.__name__}: ')
         print(f'error: {line}', file=sys.stderr, flush=True)
-        # Without the usual interpreter shutdown: other ranks may wait for this process.
         sys.exit(2)

@@ -11,6 +11,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmkd.configs import is_distillation, load_config, model_config
+from mmkd.distiller import check_teacher_keys
+from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.hooks.class_count_hook import check_class_count
 from mmkd.engine.launch import set_launcher
 from mmkd.errors import UserError
@@ -34,15 +36,13 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     if not is_distillation(config):
         return
     teacher = config.model.teacher
-    for key in ('config', 'checkpoint'):
-        if not teacher.get(key):
-            raise UserError(f'model.teacher.{key} is missing; a teacher needs it')
+    check_teacher_keys(teacher)
     checkpoint = teacher.checkpoint
-    if checkpoint.startswith(('http://', 'https://')) or _exists(checkpoint):
+    if checkpoint.startswith(('http://', 'https://')) or _is_ready(checkpoint):
         return
     if not train:
         raise UserError(
-            f'model.teacher.checkpoint={checkpoint} does not exist; train it by '
+            f'model.teacher.checkpoint={checkpoint} is missing or half trained; train it by '
             f'tools/train.py {teacher.config}, or leave out --require-teacher'
         )
     if Path(checkpoint).name != 'best.pth':
@@ -51,23 +51,31 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
             f'{teacher.config} would yield best.pth; allowed: an existing file or .../best.pth'
         )
     _try_out(config)
-    print_log(f'teacher {checkpoint} does not exist: training {teacher.config} first')
+    print_log(f'teacher {checkpoint} is missing or half trained: training {teacher.config} first')
     own = load_config(teacher.config)
     prepare_teacher(own, train=train)
     own.work_dir = str(Path(checkpoint).parent)
     own.resume = True
+    # A visualizer of another name: the student's run must not write into the teacher's.
+    visualizer = own.setdefault('visualizer', dict(type='Visualizer'))
+    visualizer.name = f'teacher_{Path(checkpoint).parent.name}'
     set_launcher(own, config.get('launcher', 'none'))
     Runner.from_cfg(own).train()
-    if not _exists(checkpoint):
-        raise UserError(
-            f'training {teacher.config} left no {checkpoint}; '
-            'its config needs validation and mmkd.BestCheckpointHook'
-        )
+    if not _is_ready(checkpoint):
+        raise UserError(f'training {teacher.config} left no {checkpoint}')
 
 
 def _try_out(config: Config) -> None:
     """Build what will follow the teacher's training, so that its errors come before it."""
     own = load_config(config.model.teacher.config)
+    hooks = [*own.get('default_hooks', {}).values(), *own.get('custom_hooks', [])]
+    if not own.get('val_cfg') or not any(
+        hook and str(hook['type']).endswith('BestCheckpointHook') for hook in hooks
+    ):
+        raise UserError(
+            f'{config.model.teacher.config} cannot be trained as a teacher: '
+            'it needs val_cfg and default_hooks with mmkd.BestCheckpointHook'
+        )
     with tempfile.TemporaryDirectory() as folder:
         random = str(Path(folder) / 'random.pth')
         with DefaultScope.overwrite_default_scope(own.get('default_scope')):
@@ -77,12 +85,14 @@ def _try_out(config: Config) -> None:
         with DefaultScope.overwrite_default_scope(config.get('default_scope')):
             distiller = MODELS.build(model)
             for key in ('train_dataloader', 'val_dataloader'):
+                if not config.get(key):
+                    continue
                 dataset = DATASETS.build(config[key].dataset)
                 check_class_count(distiller, dataset.metainfo.get('classes'))
 
 
-def _exists(path: str) -> bool:
+def _is_ready(path: str) -> bool:
     # The first process decides for all: they must agree on whether to train together.
-    found = [Path(path).is_file()]
-    broadcast_object_list(found)
-    return found[0]
+    ready = [Path(path).is_file() and not unfinished_mark(Path(path).parent).exists()]
+    broadcast_object_list(ready)
+    return ready[0]

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from mmkd.checkpoint import load_checkpoint_file
+from mmkd.engine.files import AtomicBackend
+from mmkd.engine.hooks import BestCheckpointHook
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +44,7 @@ def untrained(recipe_file, teacher_files, tmp_path, monkeypatch):
 def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
     assert command(monkeypatch, 'train', untrained) == 0
     out = capfd.readouterr().out
-    assert 'teacher work_dirs/teacher/best.pth does not exist: training' in out
+    assert 'teacher work_dirs/teacher/best.pth is missing or half trained: training' in out
     student = load_checkpoint_file('work_dirs/recipe/best.pth')
     teacher = load_checkpoint_file('work_dirs/teacher/best.pth')
     assert 'teacher_score' in student['meta']
@@ -50,7 +52,7 @@ def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
 
     # A second run finds the teacher; the finished student is resumed and kept.
     assert command(monkeypatch, 'train', untrained, '--resume', '--require-teacher') == 0
-    assert 'does not exist' not in capfd.readouterr().out
+    assert 'half trained' not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -71,18 +73,68 @@ def test_mistakes_are_found_before_the_teacher_trains(
 
 
 def test_half_prepared_teacher_goes_on(untrained, teacher_files, monkeypatch, capfd):
-    options = ['--work-dir', 'work_dirs/teacher', '--cfg-options', 'train_cfg.max_iters=1']
-    save = 'default_hooks.checkpoint.interval=1'
-    assert command(monkeypatch, 'train', teacher_files[0], *options, save) == 0
-    Path('work_dirs/teacher/best.pth').unlink()
+    options = ['train_cfg.max_iters=1', 'default_hooks.checkpoint.interval=1']
+    args = [teacher_files[0], '--work-dir', 'work_dirs/teacher', '--cfg-options', *options]
+    with monkeypatch.context() as patch:  # a crash after the first validation
+        patch.setattr(BestCheckpointHook, 'after_train', lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            command(monkeypatch, 'train', *args)
+    assert Path('work_dirs/teacher/best.pth').is_file()
+    assert command(monkeypatch, 'train', untrained, '--require-teacher') == 2
+    assert 'half trained' in last_line(capfd)
     assert command(monkeypatch, 'train', untrained) == 0
     assert 'resumed epoch: 0, iter: 1' in capfd.readouterr().out
+    assert not Path('work_dirs/teacher/training_unfinished').exists()
+
+
+def test_student_and_teacher_log_into_their_own_folders(untrained, monkeypatch):
+    assert command(monkeypatch, 'train', untrained) == 0
+    for run, metric in (('recipe', 'distill.encoder'), ('teacher', 'decode.loss_ce')):
+        (scalars,) = Path('work_dirs', run).glob('*/vis_data/scalars.json')
+        text = scalars.read_text()
+        assert metric in text
+        assert ('distill.encoder' in text) == (run == 'recipe')
+
+
+def test_a_full_disk_leaves_a_checkpoint_to_resume_from(recipe_file, tmp_path, monkeypatch, capfd):
+    put, room = AtomicBackend.put, [4]
+
+    def fill_up(self, data, path):
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(28, 'No space left on device')
+        put(self, data, path)
+
+    args = [recipe_file, '--work-dir', tmp_path / 'work', '--cfg-options']
+    args += ['default_hooks.checkpoint.interval=1', 'default_hooks.checkpoint.max_keep_ckpts=2']
+    with monkeypatch.context() as patch:
+        patch.setattr(AtomicBackend, 'put', fill_up)
+        assert command(monkeypatch, 'train', *args) == 2
+    assert 'No space left' in last_line(capfd)
+    assert command(monkeypatch, 'train', *args, '--resume') == 0
+    assert (tmp_path / 'work/iter_4.pth').is_file()
+
+
+def test_a_moved_work_dir_resumes(recipe_file, tmp_path, monkeypatch, capfd):
+    args = [recipe_file, '--cfg-options', 'train_cfg.max_iters=2', '--work-dir']
+    assert command(monkeypatch, 'train', *args, tmp_path / 'old') == 0
+    (tmp_path / 'old').rename(tmp_path / 'new')
+    again = [recipe_file, '--resume', '--work-dir', tmp_path / 'new']
+    assert command(monkeypatch, 'train', *again) == 0
+    assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    recipe_file, teacher_files, tmp_path, monkeypatch, capfd
+):
+    assert command(monkeypatch, 'test', recipe_file, teacher_files[1], '--work-dir', tmp_path) == 2
+    assert 'does not fit its config' in last_line(capfd)
 
 
 def test_require_teacher_refuses(untrained, monkeypatch, capfd):
     assert command(monkeypatch, 'train', untrained, '--require-teacher') == 2
     line = last_line(capfd)
-    assert 'model.teacher.checkpoint=work_dirs/teacher/best.pth does not exist' in line
+    assert 'model.teacher.checkpoint=work_dirs/teacher/best.pth is missing' in line
     assert not Path('work_dirs').exists()
 
 
@@ -105,7 +157,7 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
         (['{recipe}', '--amp'], '--amp needs a GPU'),
         (
             ['{recipe}', '--cfg-options', 'model.teacher.checkpoint=a/b.pth'],
-            'model.teacher.checkpoint=a/b.pth does not exist',
+            'model.teacher.checkpoint=a/b.pth is missing',
         ),
         (
             ['{recipe}', '--cfg-options', 'model.distill.encoder.loss.cutoff=0'],
@@ -122,6 +174,10 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
         (
             ['{recipe}', '--cfg-options', 'train_dataloader.dataset.split=dev'],
             "split='dev'",
+        ),
+        (
+            ['{recipe}', '--cfg-options', 'optim_wrapper.accumulative_counts=3'],
+            'default_hooks.checkpoint.interval=2; allowed: a multiple of',
         ),
     ],
 )

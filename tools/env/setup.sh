@@ -37,7 +37,9 @@ case $version in
     3.10 | 3.11 | 3.12) ;;
     *) fail "$PYTHON is Python $version; set PYTHON to a Python 3.10, 3.11 or 3.12" ;;
 esac
-command -v gcc >/dev/null || fail 'gcc is missing; install a C++ compiler (on Debian and Ubuntu: build-essential)'
+command -v g++ >/dev/null || fail 'g++ is missing; install a C++ compiler (Debian, Ubuntu: build-essential)'
+header=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
+[ -f "$header" ] || fail "$header is missing; install Python's headers (Debian, Ubuntu: python$version-dev)"
 
 say "making $VENV with Python $version"
 "$PYTHON" -m venv --clear "$VENV"

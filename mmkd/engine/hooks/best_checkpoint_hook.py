@@ -15,11 +15,20 @@ class BestCheckpointHook(Hook):
     MMEngine names the best checkpoint after its score and iteration and deletes the old one
     before it writes the new one; ``best.pth`` is a hard link that always exists. It holds weights
     and plain facts, without the histories of logged scalars, so that
-    ``torch.load(weights_only=True)`` opens it anywhere.
+    ``torch.load(weights_only=True)`` opens it anywhere. Until training has ended, a file
+    ``training_unfinished`` stands beside it.
     """
 
     # After CheckpointHook has written the best checkpoint of this validation.
     priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.rank == 0:
+            unfinished_mark(runner.work_dir).touch()
+
+    def after_train(self, runner: Runner) -> None:
+        if runner.rank == 0:
+            unfinished_mark(runner.work_dir).unlink(missing_ok=True)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if 'optimizer' in checkpoint:  # one to resume from
@@ -33,6 +42,11 @@ class BestCheckpointHook(Hook):
         best = runner.message_hub.runtime_info.get('best_ckpt')
         if runner.rank == 0 and best is not None and Path(best).is_file():
             link_atomically(best, Path(runner.work_dir) / 'best.pth')
+
+
+def unfinished_mark(work_dir: str | Path) -> Path:
+    """The file that stands in a work dir from the start of training to its end."""
+    return Path(work_dir) / 'training_unfinished'
 
 
 def _plain(value: object) -> object:

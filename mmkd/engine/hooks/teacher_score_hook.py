@@ -5,6 +5,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmkd.distiller import Distiller
+from mmkd.engine.hooks.class_count_hook import check_class_count
+from mmkd.errors import UserError
 from mmkd.registry import HOOKS
 
 
@@ -14,7 +16,8 @@ class TeacherScoreHook(Hook):
 
     A distilled student is only as good as its teacher, and a teacher with a wrong checkpoint,
     class order or normalisation shows here and not after the run. The score is logged, kept in
-    the checkpoint's ``meta.teacher_score``, and not computed again on resume.
+    the checkpoint's ``meta.teacher_score``, and not computed again on resume. A teacher of other
+    classes than the data's has no score on them, which is logged instead.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -22,6 +25,13 @@ class TeacherScoreHook(Hook):
         if not isinstance(model, Distiller) or runner.val_loop is None:
             return
         if 'teacher_score' in runner.message_hub.runtime_info:
+            return
+        try:
+            check_class_count(
+                model.teacher.network, runner.val_dataloader.dataset.metainfo.get('classes')
+            )
+        except UserError as error:
+            runner.logger.info(f'the teacher is not scored on this data: {error}')
             return
         loader, evaluator = runner.val_loop.dataloader, runner.val_loop.evaluator
         teacher = model.teacher.network.to(get_device())
