@@ -58,7 +58,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     own.resume = True
     # A visualizer of another name: the student's run must not write into the teacher's.
     visualizer = own.setdefault('visualizer', dict(type='Visualizer'))
-    visualizer.name = f'teacher_{Path(checkpoint).parent.name}'
+    visualizer.name = str(Path(checkpoint).parent.resolve())
     set_launcher(own, config.get('launcher', 'none'))
     Runner.from_cfg(own).train()
     if not _is_ready(checkpoint):

@@ -157,7 +157,7 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
         (['{recipe}', '--amp'], '--amp needs a GPU'),
         (
             ['{recipe}', '--cfg-options', 'model.teacher.checkpoint=a/b.pth'],
-            'model.teacher.checkpoint=a/b.pth is missing',
+            'model.teacher.checkpoint=a/b.pth does not exist',
         ),
         (
             ['{recipe}', '--cfg-options', 'model.distill.encoder.loss.cutoff=0'],
