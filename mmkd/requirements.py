@@ -1,43 +1,65 @@
 """The import-time check: which libraries mmkd runs on, and the command that installs them."""
 
 import importlib
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 
 from packaging.version import Version
 
-# Import name -> (oldest version, what to install). The original OpenMMLab packages and their
-# maintained continuations share their import names; both will do.
+# Import name -> (oldest version, distribution to install). OpenMMLab's libraries exist as
+# original packages and as maintained continuations under the same import names; both will do,
+# but never side by side, as they share their folders.
 _REQUIRED = {
-    'torch': ('2.6', 'torch==2.11.0'),
-    'torchvision': ('0.21', 'torchvision==0.26.0'),
+    'torch': ('2.6', 'torch==2.11.0 torchvision==0.26.0'),
+    'torchvision': ('0.21', 'torch==2.11.0 torchvision==0.26.0'),
     'timm': ('1.0', 'timm==1.0.31'),
     'mmengine': ('0.10.7', 'onedl-mmengine==0.10.12'),
     'mmcv': ('2.1.0', 'onedl-mmcv==2.3.6'),
     'mmseg': ('1.2.2', 'onedl-mmsegmentation==1.4.2'),
     'mmdet': ('3.3.0', 'onedl-mmdetection==3.5.1'),
 }
+_ORIGINAL = {
+    'mmengine': 'mmengine==0.10.7',
+    'mmcv': 'mmcv==2.1.0',
+    'mmseg': 'mmsegmentation==1.2.2',
+    'mmdet': 'mmdet==3.3.0',
+}
 
 
 def check_requirements(required: dict[str, tuple[str, str]] = _REQUIRED) -> None:
-    """Check that every required library is there and new enough.
+    """Check that every required library is there, imports and is new enough.
 
     Raises:
         ImportError: one is not; the message says which and how to mend it, in one sentence.
     """
     for name, (oldest, package) in required.items():
         if find_spec(name) is None:
-            raise ImportError(f'mmkd needs {name} >= {oldest}, which is missing: {_mend(package)}')
-        version = importlib.import_module(name).__version__
+            _refuse(name, oldest, package, 'which is missing')
+        try:
+            version = importlib.import_module(name).__version__
+        except Exception as error:  # two libraries built for different versions of a third
+            problem = ' '.join(str(error).split())[:120]
+            _refuse(name, oldest, package, f'which does not import ({problem})', error)
         if Version(version) < Version(oldest):
-            raise ImportError(f'mmkd needs {name} >= {oldest}, found {version}: {_mend(package)}')
-    if find_spec('mmcv._ext') is None:
-        raise ImportError(
-            'mmkd needs mmcv with its compiled ops, found mmcv without them: '
-            f'{_mend(_REQUIRED["mmcv"][1])}'
-        )
+            _refuse(name, oldest, package, f'found {version}')
+    if 'mmcv' in required and find_spec('mmcv._ext') is None:
+        oldest, package = required['mmcv']
+        _refuse('mmcv', oldest, package, 'found without its compiled ops')
 
 
-def _mend(package: str) -> str:
-    if package.startswith('onedl-mmcv'):
-        return f"run 'make env', or 'MMCV_WITH_OPS=1 pip install --no-build-isolation {package}'"
-    return f"run 'make env', or 'pip install {package}'"
+def _refuse(
+    name: str, oldest: str, package: str, problem: str, cause: Exception | None = None
+) -> None:
+    if name in _ORIGINAL and _originals_are_installed():
+        package = _ORIGINAL[name]
+    build = 'MMCV_WITH_OPS=1 pip install --no-build-isolation' if name == 'mmcv' else 'pip install'
+    raise ImportError(
+        f"mmkd needs {name} >= {oldest}, {problem}: run 'make env', or '{build} {package}'"
+    ) from cause
+
+
+def _originals_are_installed() -> bool:
+    try:
+        return distribution('mmengine') is not None
+    except PackageNotFoundError:
+        return False

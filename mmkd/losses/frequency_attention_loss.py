@@ -26,7 +26,8 @@ class FrequencyAttentionLoss(nn.Module):
 
     * ``compare='attention'``: the mean over samples of ``||A_S - A_T||_2^2``, where ``A`` is
       ``A(Q(M F))`` in order ``filter_first`` and ``A(M Q(F))`` in order ``attend_first``. It
-      does not change when a side is scaled, and lies in [0, 2], or in [0, 4] for
+      does not change when a side is scaled, as long as ``||Q||_2`` stays well above the 1e-8 that
+      keeps the division finite, and lies in [0, 2], or in [0, 4] for
       ``attend_first``, whose filtered maps may be negative. Channel counts may differ.
     * ``compare='feature'``: the mean square of ``M F_S - M F_T``. Channel counts must agree.
 
