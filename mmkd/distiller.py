@@ -6,15 +6,13 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.model import BaseModel
-from mmengine.structures import InstanceData, PixelData
-from mmseg.models import BaseSegmentor
-from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from mmkd.dry_run import blank_samples
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 from mmkd.taps import Recording, Tap, find_module, record
-from mmkd.teacher import Teacher
+from mmkd.teacher import Teacher, check_teacher_keys
 from mmkd.term import Term, build_term, reason
 
 _PREFIX = 'student.'
@@ -142,52 +140,17 @@ class Distiller(BaseModel):
         divisor = math.lcm(inputs.student.divisor, inputs.teacher.divisor)
         side = -(-64 // divisor) * divisor
         image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-        samples = _blank_samples(self.teacher.network, side)
+        samples = blank_samples(self.teacher.network, side)
         teacher = self.teacher.read(image, samples, _taps(self.distill, 'teacher_taps'))
         self.student.eval()
         with record(self.student, _taps(self.distill, 'student_taps')) as student:
-            samples = _blank_samples(self.student, side)
+            samples = blank_samples(self.student, side)
             self.student(image, samples, mode='tensor' if samples is None else 'loss')
         self.student.train()
         for name, term in self.distill.items():
             with _blame(name):
                 term.build(student, teacher)
         return teacher.calls()
-
-
-def check_teacher_keys(teacher: Mapping) -> None:
-    """Check the keys of ``model.teacher``.
-
-    Raises:
-        UserError: it is no dict of ``config`` and ``checkpoint``.
-    """
-    if not isinstance(teacher, Mapping):
-        raise UserError(f'model.teacher={teacher!r}; allowed: dict(config=..., checkpoint=...)')
-    for key in ('config', 'checkpoint'):
-        if not teacher.get(key):
-            raise UserError(f'model.teacher.{key} is missing; a teacher needs it')
-    unknown = sorted(teacher.keys() - {'config', 'checkpoint'})
-    if unknown:
-        raise UserError(f'model.teacher: unknown key {unknown[0]!r}; allowed: config, checkpoint')
-
-
-def _blank_samples(network: nn.Module, side: int) -> list | None:
-    """Annotations of one image without content, for networks that want some."""
-    size = dict(img_shape=(side, side), ori_shape=(side, side), pad_shape=(side, side))
-    if isinstance(network, BaseSegmentor):
-        label = PixelData(data=torch.zeros(1, side, side, dtype=torch.long))
-        return [SegDataSample(gt_sem_seg=label, metainfo=size)]
-    if any(cls.__module__.startswith('mmdet.') for cls in type(network).__mro__):
-        from mmdet.structures import DetDataSample
-
-        instances = InstanceData(
-            bboxes=torch.tensor([[0.0, 0.0, side / 2, side / 2]]), labels=torch.zeros(1).long()
-        )
-        size |= dict(batch_input_shape=(side, side), scale_factor=(1.0, 1.0))
-        return [
-            DetDataSample(gt_instances=instances, ignored_instances=instances[:0], metainfo=size)
-        ]
-    return None
 
 
 def _labels(data_samples: Sequence) -> Tensor:

@@ -1,6 +1,6 @@
 """The teacher: built from its own config, frozen, read up to its last tap, never saved."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from mmengine.model import revert_sync_batchnorm
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmkd.checkpoint import load_checkpoint_file, load_weights
 from mmkd.configs import load_config, model_config
+from mmkd.errors import UserError
 from mmkd.preprocessing import TeacherInputs
 from mmkd.registry import MODELS
 from mmkd.taps import Recording, Tap, record
@@ -66,3 +67,19 @@ class Teacher:
         with torch.no_grad(), record(self.network, taps, stop_after) as recording:
             self.network(images, data_samples, mode='tensor')
         return recording
+
+
+def check_teacher_keys(teacher: Mapping) -> None:
+    """Check the keys of ``model.teacher``.
+
+    Raises:
+        UserError: it is no dict of ``config`` and ``checkpoint``.
+    """
+    if not isinstance(teacher, Mapping):
+        raise UserError(f'model.teacher={teacher!r}; allowed: dict(config=..., checkpoint=...)')
+    for key in ('config', 'checkpoint'):
+        if not teacher.get(key):
+            raise UserError(f'model.teacher.{key} is missing; a teacher needs it')
+    unknown = sorted(teacher.keys() - {'config', 'checkpoint'})
+    if unknown:
+        raise UserError(f'model.teacher: unknown key {unknown[0]!r}; allowed: config, checkpoint')

@@ -1,15 +1,41 @@
-"""What every command-line tool does around its work: processes, overrides, one-line errors."""
+"""What the command-line tools share: their arguments, processes and one-line errors."""
 
+import argparse
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed
 
+from mmkd.configs import load_config
 from mmkd.errors import UserError
+
+
+def config_parser(description: str) -> argparse.ArgumentParser:
+    """A parser of what every tool that runs a config takes."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=description)
+    parser.add_argument('config', help='config file, or library::path such as mmseg::...')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='overrides, as key=value'
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config that the arguments of ``config_parser`` ask for."""
+    config = load_config(args.config)
+    if args.cfg_options:
+        config.merge_from_dict(args.cfg_options)
+    if args.work_dir or config.get('work_dir') is None:
+        config.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
+    return config
 
 
 def set_launcher(config: Config, launcher: str) -> None:

@@ -11,12 +11,12 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmkd.configs import is_distillation, load_config, model_config
-from mmkd.distiller import check_teacher_keys
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.hooks.class_count_hook import check_class_count
 from mmkd.engine.launch import set_launcher
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS, MODELS
+from mmkd.teacher import check_teacher_keys
 
 
 def prepare_teacher(config: Config, *, train: bool = True) -> None:
