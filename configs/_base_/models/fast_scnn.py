@@ -1,5 +1,5 @@
 # Fast-SCNN (Poudel et al., BMVC 2019) for 11 classes, with its two auxiliary heads.
-norm_cfg = dict(type='BN', momentum=0.01)
+norm_cfg = dict(type='BN')
 auxiliary_head = dict(
     type='FCNHead',
     channels=32,
