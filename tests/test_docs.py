@@ -56,4 +56,4 @@ def test_every_tool_has_help(tool, tmp_path):
     result = subprocess.run(
         [sys.executable, ROOT / tool, '--help'], capture_output=True, text=True, cwd=tmp_path
     )
-    assert result.returncode == 0 and result.stdout.startswith('usage:')
+    assert result.returncode == 0 and 'usage: ' in result.stdout

@@ -186,7 +186,7 @@ def test_weights_follow_their_schedule_through_a_resume(run, tmp_path, by_epoch,
     config.train_dataloader.dataset.length = 4  # two batches an epoch
     end = 2 if by_epoch else 4
     schedule = dict(type='linear_warmup', begin=0, end=end, by_epoch=by_epoch)
-    config.model.distill.encoder.schedule = schedule
+    config.model.distill.encoder.update(schedule=schedule, weight=1.0)
     train(config, tmp_path, train_cfg=dict(max_iters=2))
     runner = train(config, tmp_path, resume=True)
     logged = runner.message_hub.get_scalar('train/weight.encoder').data[0]
