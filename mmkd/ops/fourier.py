@@ -10,7 +10,7 @@ the corner of the spectrum lies at radius sqrt(2).
 
 Every filter here is one real mask ``M = low * L + high * (1 - L)`` with ``L`` a low-pass:
 low-pass is (1, 0), high-pass is (0, 1), a ratio ``alpha`` is (alpha, 1 - alpha). Filters are
-linear, so filtering and resampling share one forward and one inverse transform.
+linear, and a mask is applied on the grid that is compared: a larger map is resampled first.
 """
 
 from __future__ import annotations
@@ -142,9 +142,9 @@ def _cached_mask(
 def frequency_filter(x: Tensor, mask: Tensor | None, size: tuple[int, int] | None = None) -> Tensor:
     """Multiply the spectrum of every (H, W) plane of ``x`` by ``mask``.
 
-    With ``size`` the plane is brought to that band first, as in :func:`fourier_resize`, and the
-    mask is over the new band; filter and resampling then cost one pair of transforms. Backward
-    is one pair of transforms too, saves nothing, and can be differentiated again.
+    With ``size`` the plane is brought to that grid first, as by :func:`fourier_resize`, and the
+    mask is over the new band. Backward is the adjoint map: it costs the same, saves no
+    intermediate, and can be differentiated again.
 
     Args:
         x: (..., H, W).
@@ -173,9 +173,9 @@ def frequency_filter(x: Tensor, mask: Tensor | None, size: tuple[int, int] | Non
             )
         if mask.is_complex() or mask.requires_grad:
             raise UserError('mask must be real and must not require a gradient')
-    elif source == target:
-        return x
-    return _SpectralMap.apply(x, mask, target, False)
+    if source != target:
+        x = _resample(x, target)
+    return x if mask is None else _SpectralMap.apply(x, mask, False)
 
 
 def fourier_resize(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -197,82 +197,70 @@ def fourier_resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return frequency_filter(x, None, size)
 
 
+def _resample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Band-limited resampling of (..., H, W), one matrix product an axis.
+
+    For the sizes of feature maps this is faster than transforms, and a channels-last map, such as
+    SegFormer's, is read in its own layout.
+    """
+    height, width = x.shape[-2:]
+    rows = _resampling_matrix(size[0], height, x.device, x.dtype)
+    columns = _resampling_matrix(size[1], width, x.device, x.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        if x.ndim == 4 and x.stride(1) == 1 and x.is_contiguous(memory_format=torch.channels_last):
+            samples, channels = x.shape[:2]
+            y = rows @ x.permute(0, 2, 3, 1).reshape(samples, height, width * channels)
+            y = columns @ y.view(samples * size[0], width, channels)
+            return y.view(samples, *size, channels).permute(0, 3, 1, 2)
+        return rows @ (x @ columns.T)
+
+
+@lru_cache(maxsize=128)
+def _resampling_matrix(
+    target: int, source: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """(target, source): cuts or zero-pads the spectrum of a vector of ``source`` numbers."""
+    with torch.inference_mode(False), torch.no_grad():
+        narrow = min(source, target)
+        spectrum = torch.fft.rfft(torch.eye(source, dtype=torch.float64), norm='forward')
+        spectrum = spectrum[:, : narrow // 2 + 1]
+        if source != target and narrow % 2 == 0:
+            # The Nyquist bin stands for both signs: growing shares it out, shrinking adds up.
+            spectrum[:, -1] *= 0.5 if target > source else 2.0
+        matrix = torch.fft.irfft(spectrum, n=target, norm='forward').T
+        return matrix.to(device, dtype).contiguous()
+
+
 class _SpectralMap(torch.autograd.Function):
-    """Inverse transform . mask . change of band . transform, and the adjoint of that.
+    """Inverse transform . mask . transform, and the adjoint of that.
 
     The map is linear and its matrix is known, so backward is the adjoint map and needs no saved
     tensor; autograd of ``rfft2`` would instead run full complex transforms.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, mask: Tensor | None, size: tuple[int, int], adjoint: bool):
-        ctx.mask, ctx.adjoint, ctx.source = mask, adjoint, (x.shape[-2], x.shape[-1])
-        planes = x.reshape(-1, *ctx.source)
-        chunk = max(1, _CPU_CHUNK // math.prod(ctx.source))
+    def forward(ctx, x: Tensor, mask: Tensor, adjoint: bool):
+        ctx.mask, ctx.adjoint = mask, adjoint
+        planes = x.reshape(-1, *x.shape[-2:])
+        chunk = max(1, _CPU_CHUNK // math.prod(x.shape[-2:]))
         if x.device.type != 'cpu' or len(planes) <= chunk:
-            out = _transform(planes, mask, size, adjoint)
+            out = _transform(planes, mask, adjoint)
         else:
-            out = planes.new_empty(len(planes), *size)
+            out = torch.empty_like(planes)
             for part, result in zip(planes.split(chunk), out.split(chunk), strict=True):
-                result.copy_(_transform(part, mask, size, adjoint))
-        return out.view(*x.shape[:-2], *size)
+                result.copy_(_transform(part, mask, adjoint))
+        return out.view(x.shape)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return _SpectralMap.apply(grad, ctx.mask, ctx.source, not ctx.adjoint), None, None, None
+        return _SpectralMap.apply(grad, ctx.mask, not ctx.adjoint), None, None
 
 
-def _transform(planes: Tensor, mask: Tensor | None, size: tuple[int, int], adjoint: bool) -> Tensor:
+def _transform(planes: Tensor, mask: Tensor, adjoint: bool) -> Tensor:
     """The map, or its adjoint, on (B, H, W) planes."""
-    # Both divide by the pixels of the map's own input, which the adjoint has as its output.
     norm = 'backward' if adjoint else 'forward'
-    spectrum = torch.fft.rfft2(planes, norm=norm)
-    if mask is not None and adjoint:
-        spectrum = spectrum.mul_(mask)
-    source = (planes.shape[-2], planes.shape[-1])
-    if source != tuple(size):
-        spectrum = _change_band(spectrum, source, size, adjoint)
-    if mask is not None and not adjoint:
-        spectrum = spectrum.mul_(mask[:, : spectrum.shape[-1]])
-    return torch.fft.irfft2(spectrum, s=size, norm=norm)
-
-
-def _change_band(
-    spectrum: Tensor, source: tuple[int, int], size: tuple[int, int], adjoint: bool
-) -> Tensor:
-    """Half spectrum of ``source`` (B, H, W // 2 + 1) to that of ``size`` (B, h, w // 2 + 1),
-    columns beyond the source's band left out: the inverse transform takes them as zero."""
-    (rows_in, columns_in), (rows, columns) = source, size
-    # Sharing the Nyquist bin out halves it and adding up does not; the adjoints swap the two.
-    fold, share = (0.5, 1.0) if adjoint else (1.0, 0.5)
-
-    narrow = min(columns_in, columns)
-    spectrum = spectrum[..., : narrow // 2 + 1]
-
-    short = min(rows_in, rows)
-    if rows_in != rows:
-        positive, negative, nyquist = (short + 1) // 2, (short - 1) // 2, short // 2
-        banded = spectrum.new_zeros(*spectrum.shape[:-2], rows, spectrum.shape[-1])
-        banded[..., :positive, :] = spectrum[..., :positive, :]
-        banded[..., rows - negative :, :] = spectrum[..., rows_in - negative :, :]
-        if short % 2 == 0 and rows_in > rows:
-            both = spectrum[..., nyquist, :] + spectrum[..., rows_in - nyquist, :]
-            banded[..., nyquist, :] = fold * both
-        elif short % 2 == 0:
-            shared = share * spectrum[..., nyquist, :]
-            banded[..., nyquist, :] = shared
-            banded[..., rows - nyquist, :] = shared
-        spectrum = banded
-
-    if columns_in != columns and narrow % 2 == 0:
-        edge = spectrum[..., -1]
-        if columns_in > columns:
-            # The negative column is not stored: it is the conjugate at the opposite row.
-            opposite = edge.flip(-1).roll(1, -1).conj()
-            spectrum[..., -1] = fold * (edge + opposite)
-        else:
-            spectrum[..., -1] = share * edge
-    return spectrum
+    spectrum = torch.fft.rfft2(planes, norm=norm).mul_(mask)
+    return torch.fft.irfft2(spectrum, s=planes.shape[-2:], norm=norm)
 
 
 def check_filter(low: float, high: float, cutoff: float, kind: str) -> None:
