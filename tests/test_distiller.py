@@ -233,6 +233,7 @@ def test_no_weight_no_teacher(model_config, batch):
     distiller.teacher = None
     total, _ = distiller.parse_losses(distiller.loss(*batch))
     total.backward()
+    assert all(value == 0 for name, value in distiller.loss(*batch).items() if 'distill' in name)
 
 
 def test_parameters_of_a_term_without_weight_get_zero_gradients(model_config, batch):

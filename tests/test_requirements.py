@@ -8,7 +8,7 @@ from mmkd.requirements import check_requirements
 
 
 def test_what_is_installed_will_do():
-    check_requirements()
+    assert check_requirements() is None  # it raises otherwise
 
 
 @pytest.mark.parametrize(
