@@ -1,11 +1,11 @@
 """Evaluate a checkpoint: of a distillation config (its student), or of any other config."""
 
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmkd.checkpoint import load_checkpoint_file, load_weights
 from mmkd.configs import check_data_roots, is_distillation, student_config
 from mmkd.engine.launch import config_parser, read_config, run_tool, set_launcher
+from mmkd.engine.wrapping import unwrapped
 
 
 def main() -> None:
@@ -20,8 +20,8 @@ def main() -> None:
     check_data_roots(config, 'test_dataloader')
     set_launcher(config, args.launcher)
     runner = Runner.from_cfg(config)
-    network = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    load_weights(network, load_checkpoint_file(args.checkpoint), f'checkpoint {args.checkpoint}')
+    weights = load_checkpoint_file(args.checkpoint)
+    load_weights(unwrapped(runner.model), weights, f'checkpoint {args.checkpoint}')
     runner.test()
 
 

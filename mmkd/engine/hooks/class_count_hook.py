@@ -1,12 +1,12 @@
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import nn
 
 from mmkd.distiller import Distiller
+from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
 from mmkd.registry import HOOKS
 
@@ -19,7 +19,7 @@ class ClassCountHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         check_class_count(model, runner.train_dataloader.dataset.metainfo.get('classes'))
 
 

@@ -1,13 +1,12 @@
 from pathlib import Path
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
 from mmkd.configs import is_distillation, student_config
 from mmkd.distiller import Distiller
 from mmkd.engine.files import write_atomically
+from mmkd.engine.wrapping import unwrapped
 from mmkd.registry import HOOKS
 
 
@@ -30,7 +29,7 @@ class StudentCheckpointHook(Hook):
             write_atomically(Path(runner.work_dir) / 'student.py', text.encode())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        model = _unwrap(runner.model)
+        model = unwrapped(runner.model)
         if not isinstance(model, Distiller):
             return
         checkpoint['distill'] = {k: v.cpu() for k, v in model.distill.state_dict().items()}
@@ -42,7 +41,7 @@ class StudentCheckpointHook(Hook):
             checkpoint['meta']['teacher_score'] = dict(score)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        if isinstance(_unwrap(runner.model), Distiller):
+        if isinstance(unwrapped(runner.model), Distiller):
             terms = checkpoint.pop('distill', {})
             checkpoint['state_dict'].update({f'distill.{k}': v for k, v in terms.items()})
 
@@ -53,7 +52,3 @@ def _student_weights(state: dict, prefix: str = '') -> dict:
         prefix + k[len(prefix) :].removeprefix('student.') if k.startswith(prefix) else k: v
         for k, v in kept.items()
     }
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model

@@ -1,11 +1,11 @@
 import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmkd.distiller import Distiller
 from mmkd.engine.hooks.class_count_hook import check_class_count
+from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
 from mmkd.registry import HOOKS
 
@@ -21,7 +21,7 @@ class TeacherScoreHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         if not isinstance(model, Distiller) or runner.val_loop is None:
             return
         if 'teacher_score' in runner.message_hub.runtime_info:

@@ -1,8 +1,8 @@
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmkd.distiller import Distiller
+from mmkd.engine.wrapping import unwrapped
 from mmkd.registry import HOOKS
 
 
@@ -20,7 +20,7 @@ class TermScheduleHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         if not isinstance(model, Distiller):
             return
         epoch = runner.iter // len(runner.train_dataloader)
