@@ -5,6 +5,7 @@ from mmkd.version import __version__
 
 check_requirements()
 
-from mmkd import checkpoint, datasets, distiller, engine, losses  # noqa: E402, F401  (registers)
+# Registers.
+from mmkd import checkpoint, datasets, distiller, engine, evaluation, losses  # noqa: E402, F401
 
 __all__ = ['__version__']

@@ -13,7 +13,9 @@ from mmkd.errors import UserError
 # maintained one has not; the import name finds both.
 MODULE2PACKAGE['mmseg'] = 'mmseg'
 
-_ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder of ``configs/`` and ``tools/``."""
+
 # The parts of a config that evaluate a model; everything else concerns its training.
 _EVALUATION_KEYS = (
     'default_scope',
@@ -44,7 +46,7 @@ def load_config(name: str) -> Config:
         if not path.is_file():
             raise UserError(f'config {name}: {library} has no such config')
         return Config.fromfile(path)
-    for path in (Path(name), _ROOT / name):
+    for path in (Path(name), ROOT / name):
         if path.is_file():
             return Config.fromfile(path)
     raise UserError(f'config {name} does not exist')

@@ -15,3 +15,6 @@ HOOKS = _root.Registry('hook', parent=_root.HOOKS, scope='mmkd', locations=['mmk
 DATA_SAMPLERS = _root.Registry(
     'data sampler', parent=_root.DATA_SAMPLERS, scope='mmkd', locations=['mmkd.datasets']
 )
+METRICS = _root.Registry(
+    'metric', parent=_root.METRICS, scope='mmkd', locations=['mmkd.evaluation']
+)

@@ -38,7 +38,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     teacher = config.model.teacher
     check_teacher_keys(teacher)
     checkpoint = teacher.checkpoint
-    if checkpoint.startswith(('http://', 'https://')) or _is_ready(checkpoint):
+    if checkpoint.startswith(('http://', 'https://')) or teacher_is_ready(checkpoint):
         return
     if not train:
         raise UserError(
@@ -61,7 +61,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     visualizer.name = str(Path(checkpoint).parent.resolve())
     set_launcher(own, config.get('launcher', 'none'))
     Runner.from_cfg(own).train()
-    if not _is_ready(checkpoint):
+    if not teacher_is_ready(checkpoint):
         raise UserError(f'training {teacher.config} left no {checkpoint}')
 
 
@@ -91,7 +91,8 @@ def _try_out(config: Config) -> None:
                 check_class_count(distiller, dataset.metainfo.get('classes'))
 
 
-def _is_ready(path: str) -> bool:
+def teacher_is_ready(path: str) -> bool:
+    """Whether a teacher's checkpoint is there and its training has ended."""
     # The first process decides for all: they must agree on whether to train together.
     ready = [Path(path).is_file() and not unfinished_mark(Path(path).parent).exists()]
     broadcast_object_list(ready)

@@ -1,0 +1,43 @@
+"""IoU by class of finished runs, for the ablation's second table."""
+
+import json
+from collections.abc import Iterable
+
+from mmengine.runner import Runner
+
+from mmkd.ablation.runs import Run
+from mmkd.configs import load_config, student_config
+from mmkd.engine.files import find_last_checkpoint, write_atomically
+from mmkd.errors import UserError
+
+
+def class_scores(runs: Iterable[Run]) -> dict[str, dict[str, list[float]]]:
+    """IoU in percent by config and class, a value a seed, of the last checkpoints.
+
+    Each run is evaluated once; its values stay in its folder.
+
+    Raises:
+        UserError: a run is none of semantic segmentation.
+    """
+    scores: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        for name, value in _of_run(run).items():
+            scores.setdefault(run.name, {}).setdefault(name, []).append(value)
+    return scores
+
+
+def _of_run(run: Run) -> dict[str, float]:
+    kept = run.folder / 'class_iou.json'
+    if not kept.is_file():
+        if run.metric != 'mIoU':
+            raise UserError(f'--per-class: {run.config} is compared by {run.metric}, not by mIoU')
+        config = student_config(load_config(run.config))
+        config.test_evaluator = dict(type='mmkd.ClassIoUMetric')
+        config.work_dir = str(run.folder / 'test')
+        config.load_from = find_last_checkpoint(run.folder)
+        config.log_level = 'WARNING'
+        config.experiment_name = str(run.folder)
+        config.custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
+        scores = Runner.from_cfg(config).test()
+        write_atomically(kept, json.dumps(scores).encode())
+    return json.loads(kept.read_text())

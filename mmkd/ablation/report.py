@@ -1,0 +1,144 @@
+"""An ablation's results: per run as CSV, per config as a Markdown table."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from mmkd.ablation.queue import is_finished
+from mmkd.ablation.runs import Run
+from mmkd.run_record import read_record
+
+_COLUMNS = (
+    'config', 'seed', 'metric', 'last', 'best', 'status', 'length', 'step_ms', 'options', 'commit'
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One config's results over its seeds.
+
+    ``last`` and ``best`` hold a score a finished run: of the last validation, and of the best.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    last: tuple[float, ...]
+    best: tuple[float, ...]
+    step_ms: float | None
+    unfinished: tuple[int, ...]
+
+
+def summarise(runs: Sequence[Run]) -> list[Summary]:
+    """One summary a config, the undistilled ones first, then by name."""
+    groups: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda r: (r.distilled, r.name, r.seed)):
+        groups.setdefault(run.name, []).append(run)
+    return [_summary(name, group) for name, group in groups.items()]
+
+
+def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
+    """The undistilled training of the same student for the same length, if it is there."""
+    first = summary.runs[0]
+    for other in summaries:
+        run = other.runs[0]
+        same = (run.student, run.length, run.by_epoch) == (
+            first.student, first.length, first.by_epoch
+        )  # fmt: skip
+        if first.distilled and not run.distilled and same and other.last:
+            return other
+    return None
+
+
+def to_csv(runs: Sequence[Run]) -> str:
+    """A line for each run, unfinished ones too."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator='\n')
+    writer.writerow(_COLUMNS)
+    for run in runs:
+        record = read_record(run.folder)
+        scores = [value for _, value in record.scores(run.metric)]
+        finished = is_finished(run)
+        writer.writerow([
+            run.name, run.seed, run.metric,
+            f'{scores[-1]:.4f}' if finished else '',
+            f'{max(scores):.4f}' if finished else '',
+            'finished' if finished else 'unfinished',
+            f'{run.length} {"epochs" if run.by_epoch else "iterations"}',
+            f'{record.step_time * 1e3:.0f}' if record.step_time else '',
+            ' '.join(run.options), run.commit,
+        ])  # fmt: skip
+    return out.getvalue()
+
+
+def to_markdown(
+    summaries: Sequence[Summary],
+    class_scores: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+) -> str:
+    """The comparison as a table, and where given a second one by class.
+
+    Args:
+        summaries: from ``summarise``.
+        class_scores: values over seeds, by config and class.
+    """
+    metrics = ', '.join(dict.fromkeys(s.runs[0].metric for s in summaries))
+    header = ['config', f'{metrics}, last', 'Δ alone', 'best', 'seeds', 'length', 'step, ms']
+    rows = [_row(summary, summaries) for summary in summaries]
+    text = _table(header, rows)
+    unfinished = [
+        f'{s.name} seed {seed}' for s in summaries for seed in s.unfinished
+    ]  # fmt: skip
+    if unfinished:
+        text += f'\nNot finished, and not in the numbers: {", ".join(unfinished)}.\n'
+    if class_scores:
+        classes = list(dict.fromkeys(c for scores in class_scores.values() for c in scores))
+        rows = [
+            [name, *(_spread(scores.get(c, ())) for c in classes)]
+            for name, scores in class_scores.items()
+        ]
+        text += '\n' + _table(['IoU', *classes], rows)
+    return text
+
+
+def _summary(name: str, runs: Sequence[Run]) -> Summary:
+    finished = [run for run in runs if is_finished(run)]
+    records = {run: read_record(run.folder) for run in finished}
+    scores = {run: [v for _, v in records[run].scores(run.metric)] for run in finished}
+    times = [record.step_time for record in records.values() if record.step_time]
+    return Summary(
+        name=name,
+        runs=tuple(runs),
+        last=tuple(scores[run][-1] for run in finished),
+        best=tuple(max(scores[run]) for run in finished),
+        step_ms=mean(times) * 1e3 if times else None,
+        unfinished=tuple(run.seed for run in runs if run not in finished),
+    )
+
+
+def _row(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
+    alone = baseline(summary, summaries)
+    run = summary.runs[0]
+    delta = f'{mean(summary.last) - mean(alone.last):+.2f}' if alone and summary.last else ''
+    return [
+        summary.name,
+        _spread(summary.last),
+        delta,
+        f'{mean(summary.best):.2f}' if summary.best else '',
+        str(len(summary.last)),
+        f'{run.length} {"epochs" if run.by_epoch else "its"}',
+        f'{summary.step_ms:.0f}' if summary.step_ms else '',
+    ]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return '–'
+    if len(values) == 1:
+        return f'{values[0]:.2f}'
+    return f'{mean(values):.2f} ± {stdev(values):.2f}'
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'

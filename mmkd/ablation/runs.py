@@ -1,0 +1,144 @@
+"""The runs of an ablation: one for each config and seed, each in a folder of its own."""
+
+import argparse
+import glob
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mmengine.config import DictAction
+from mmengine.utils import get_git_hash
+
+from mmkd.configs import ROOT, is_distillation, load_config, model_config
+from mmkd.engine.files import write_atomically
+from mmkd.errors import UserError
+
+_NOTE = 'run.json'
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: what runs, and what its results are compared by.
+
+    It is noted down in its folder before it starts, so a report needs nothing else.
+    """
+
+    folder: Path
+    config: str
+    seed: int
+    options: tuple[str, ...]
+    fingerprint: str
+    """Of the whole config: a folder never holds results of two configs."""
+    student: str
+    """Fingerprint of the student's model; runs that share it may be compared."""
+    distilled: bool
+    metric: str
+    length: int
+    by_epoch: bool
+    """Whether ``length``, the whole training, counts epochs instead of iterations."""
+    commit: str
+
+    @property
+    def name(self) -> str:
+        return Path(self.config).stem
+
+    def note(self) -> None:
+        """Write the run down in its folder.
+
+        Raises:
+            UserError: the folder holds a run of another config.
+        """
+        path = self.folder / _NOTE
+        if path.is_file():
+            earlier = read_run(self.folder)
+            if earlier.fingerprint != self.fingerprint:
+                raise UserError(
+                    f'{self.folder} holds a run of {earlier.config} as it was before a change; '
+                    'remove the folder, or choose another --work-dir'
+                )
+            return
+        facts = asdict(self) | dict(folder=self.folder.name)
+        write_atomically(path, (json.dumps(facts, indent=1) + '\n').encode())
+
+
+def read_run(folder: Path) -> Run:
+    """The run that is noted down in ``folder``."""
+    facts = json.loads((folder / _NOTE).read_text())
+    return Run(**facts | dict(folder=folder, options=tuple(facts['options'])))
+
+
+def find_runs(work_dir: str | Path) -> list[Run]:
+    """All runs noted down under an ablation's work dir, by name and seed."""
+    notes = Path(work_dir).glob(f'*/seed_*/{_NOTE}')
+    return sorted((read_run(note.parent) for note in notes), key=lambda r: (r.name, r.seed))
+
+
+def plan_runs(
+    patterns: Sequence[str], seeds: Sequence[int], options: Sequence[str], work_dir: str | Path
+) -> list[Run]:
+    """The runs that an ablation asks for, seed by seed, so that a first table comes early.
+
+    Args:
+        patterns: config files, or patterns of them, from the working directory or mmkd's folder.
+        seeds: a run of every config for each.
+        options: overrides of every config, as ``key=value``.
+        work_dir: the ablation's folder.
+
+    Raises:
+        UserError: a pattern matches nothing, two configs share a name, or a config does not
+            name the metric by which it saves its best checkpoint.
+    """
+    paths = [path for pattern in patterns for path in _matches(pattern)]
+    paths = list(dict.fromkeys(paths))
+    names = [Path(path).stem for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f'two configs are named {name}; a run folder is named after its config')
+    return [_plan(path, seed, options, Path(work_dir)) for seed in seeds for path in paths]
+
+
+def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
+    config = load_config(path)
+    config.merge_from_dict(_overrides([*options, f'randomness.seed={seed}']))
+    loop = config.train_cfg
+    hook = config.get('default_hooks', {}).get('checkpoint') or {}
+    metric = hook.get('save_best')
+    if not isinstance(metric, str) or metric == 'auto':
+        raise UserError(
+            f'{path}: default_hooks.checkpoint.save_best={metric!r}; allowed: the name of the '
+            'metric that the ablation compares'
+        )
+    return Run(
+        folder=work_dir / Path(path).stem / f'seed_{seed}',
+        config=path,
+        seed=seed,
+        options=tuple(options),
+        fingerprint=_fingerprint(config.to_dict()),
+        student=_fingerprint(model_config(config).to_dict()),
+        distilled=is_distillation(config),
+        metric=metric,
+        length=loop.get('max_iters') or loop.max_epochs,
+        by_epoch=not loop.get('max_iters'),
+        commit=get_git_hash(digits=7),
+    )
+
+
+def _overrides(options: Sequence[str]) -> dict:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='+', action=DictAction)
+    return parser.parse_args(['--options', *options]).options
+
+
+def _matches(pattern: str) -> list[str]:
+    for root in (Path(), ROOT):
+        found = sorted(glob.glob(str(root / pattern)))
+        if found:
+            return found
+    raise UserError(f'no config matches {pattern}')
+
+
+def _fingerprint(config: dict) -> str:
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
