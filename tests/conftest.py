@@ -1,7 +1,9 @@
 """Small but real networks and configs: a SegFormer teacher and a Fast-SCNN student."""
 
 import copy
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 
 import mmkd  # noqa: F401  (registers)
+from mmkd.ablation.runs import Run
 from mmkd.registry import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,3 +103,40 @@ def model_config(recipe) -> ConfigDict:
 def distiller(model_config):
     torch.manual_seed(0)
     return MODELS.build(model_config)
+
+
+@pytest.fixture
+def finished_run(tmp_path) -> Callable[..., Run]:
+    """Makes the folder of a run that has ended, with scores at its validations."""
+
+    def make(
+        name: str, seed: int, *scores: float, distilled: bool = True, student: str = 's'
+    ) -> Run:
+        run = Run(
+            folder=tmp_path / name / f'seed_{seed}', config=f'configs/{name}.py', seed=seed,
+            options=(), fingerprint=f'{name}{seed}', student=student, distilled=distilled,
+            metric='mIoU', length=10 * len(scores), by_epoch=False, commit='abc',
+        )  # fmt: skip
+        run.note()
+        lines = []
+        for i, score in enumerate(scores, 1):
+            train = dict(lr=0.1, loss=3.0, time=0.5, iter=10 * i, step=10 * i)
+            if distilled:
+                train |= {'distill.encoder': 1.0, 'weight.encoder': 0.5}
+            lines += [train, dict(mIoU=score, step=10 * i)]
+        log = run.folder / '20260101_000000' / 'vis_data' / 'scalars.json'
+        log.parent.mkdir(parents=True)
+        log.write_text('\n'.join(map(json.dumps, lines)))
+        return run
+
+    return make
+
+
+@pytest.fixture
+def unfinished(finished_run) -> Callable[..., Run]:
+    def make(name: str, seed: int) -> Run:
+        run = finished_run(name, seed, 1.0, 2.0)
+        Path(run.folder, 'training_unfinished').touch()
+        return run
+
+    return make

@@ -12,7 +12,7 @@ from mmkd.ablation.runs import find_runs, plan_runs
 from mmkd.engine.files import write_atomically
 from mmkd.engine.launch import run_tool
 from mmkd.errors import UserError
-from mmkd.visualization.ablation_plots import curves, score_bars
+from mmkd.visualization.ablation_plots import curves, score_bars, to_png
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,8 +51,8 @@ def main() -> None:
     out = Path(args.work_dir)
     write_atomically(out / 'ablation.csv', to_csv(runs).encode())
     write_atomically(out / 'ablation.md', table.encode())
-    write_atomically(out / 'scores.png', score_bars(summaries))
-    write_atomically(out / 'curves.png', curves(summaries))
+    write_atomically(out / 'scores.png', to_png(score_bars(summaries)))
+    write_atomically(out / 'curves.png', to_png(curves(summaries)))
     print(f'\n{table}\n{out}: ablation.csv, ablation.md, scores.png, curves.png')
     if failures:
         raise UserError(

@@ -13,13 +13,10 @@ from mmkd.ablation.report import Summary, baseline  # noqa: E402
 from mmkd.run_record import RunRecord, read_record  # noqa: E402
 
 
-def score_bars(summaries: Sequence[Summary]) -> bytes:
+def score_bars(summaries: Sequence[Summary]) -> plt.Figure:
     """A bar for each config's mean score, its standard deviation over seeds, and each seed.
 
     A dashed line marks the undistilled student.
-
-    Returns:
-        A PNG file.
     """
     shown = [s for s in summaries if s.last][::-1]
     figure, axes = plt.subplots(figsize=(8, 1.2 + 0.32 * len(shown)), layout='constrained')
@@ -37,15 +34,11 @@ def score_bars(summaries: Sequence[Summary]) -> bytes:
         margin = 0.15 * (max(values) - min(values)) + 0.5
         axes.set_xlim(max(0.0, min(values) - margin), max(values) + margin)
         axes.set_xlabel(f'{shown[0].runs[0].metric}, last validation')
-    return _png(figure)
+    return figure
 
 
-def curves(summaries: Sequence[Summary]) -> bytes:
-    """Scores, task loss, and each term's loss and weight over training, of each first seed.
-
-    Returns:
-        A PNG file.
-    """
+def curves(summaries: Sequence[Summary]) -> plt.Figure:
+    """Scores, task loss, and each term's loss and weight over training, of each first seed."""
     shown = [(s, read_record(s.runs[0].folder)) for s in summaries]
     shown = [(s, record) for s, record in shown if record.train]
     keys = dict.fromkeys(k for _, record in shown for line in record.train for k in line)
@@ -71,7 +64,7 @@ def curves(summaries: Sequence[Summary]) -> bytes:
     ]
     names = [f'{s.name}, seed {s.runs[0].seed}' for s, _ in shown]
     figure.legend(handles, names, loc='outside lower center', ncols=3, fontsize=8)
-    return _png(figure)
+    return figure
 
 
 def _points(title: str, record: RunRecord, metric: str) -> list[tuple[int, float]]:
@@ -86,7 +79,8 @@ def _distillation(line: dict) -> float:
     return sum(value for key, value in line.items() if key.startswith('distill.'))
 
 
-def _png(figure: plt.Figure) -> bytes:
+def to_png(figure: plt.Figure) -> bytes:
+    """The figure as a PNG file; it is closed."""
     out = io.BytesIO()
     figure.savefig(out, format='png', dpi=110)
     plt.close(figure)

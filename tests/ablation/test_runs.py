@@ -1,0 +1,60 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mmkd.ablation.runs import find_runs, plan_runs, read_run
+from mmkd.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_plan_takes_every_seed_of_every_config_and_its_options(tmp_path):
+    runs = plan_runs(
+        ['configs/ablations/fastscnn_ratio_[25]5.py', 'configs/students/fast_scnn_streets.py'],
+        [0, 3], ['train_cfg.max_iters=7'], tmp_path,
+    )  # fmt: skip
+    names = ['fastscnn_ratio_25', 'fast_scnn_streets']
+    assert [(run.name, run.seed) for run in runs] == [(n, s) for s in (0, 3) for n in names]
+    assert {run.length for run in runs} == {7}
+    distilled, alone = runs[:2]
+    assert (distilled.distilled, alone.distilled) == (True, False)
+    assert distilled.student == alone.student
+    assert distilled.metric == 'mIoU'
+    assert distilled.folder == tmp_path / 'fastscnn_ratio_25' / 'seed_0'
+    assert len({run.fingerprint for run in runs}) == len(runs)
+
+
+def test_a_run_is_read_back_as_it_was_noted(tmp_path):
+    (run,) = plan_runs(['configs/students/fast_scnn_streets.py'], [1], ['a.b=[1,2]'], tmp_path)
+    run.note()
+    assert read_run(run.folder) == run
+    assert find_runs(tmp_path) == [run]
+
+
+def test_a_folder_of_another_config_is_not_mixed_up(tmp_path):
+    (run,) = plan_runs(['configs/students/fast_scnn_streets.py'], [0], [], tmp_path)
+    run.note()
+    run.note()
+    with pytest.raises(UserError, match='seed_0 holds a run of .* before a change'):
+        replace(run, fingerprint='another').note()
+
+
+def test_no_match_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r'no config matches nothing\*\.py'):
+        plan_runs(['nothing*.py'], [0], [], tmp_path)
+
+
+def test_two_configs_of_one_name_are_refused(tmp_path):
+    (tmp_path / 'fast_scnn_streets.py').write_text(
+        f"_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'"
+    )
+    patterns = ['configs/students/fast_scnn_streets.py', str(tmp_path / '*.py')]
+    with pytest.raises(UserError, match='two configs are named fast_scnn_streets'):
+        plan_runs(patterns, [0], [], tmp_path)
+
+
+def test_a_metric_must_be_named(tmp_path):
+    options = ['default_hooks.checkpoint.save_best=auto']
+    with pytest.raises(UserError, match="save_best='auto'"):
+        plan_runs(['configs/students/fast_scnn_streets.py'], [0], options, tmp_path)

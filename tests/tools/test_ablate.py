@@ -1,0 +1,104 @@
+"""The ablation command, with real trainings of a few iterations."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = """
+train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
+val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(length=4))
+train_cfg = dict(max_iters={iters}, val_interval=2)
+default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, write_recipe):
+    """A working directory with configs alone.py, recipe.py (distilled), broken.py, long.py."""
+    base = f"_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'\n"
+    (tmp_path / 'alone.py').write_text(base + TINY.format(iters=4))
+    (tmp_path / 'long.py').write_text(base + TINY.format(iters=30))
+    (tmp_path / 'broken.py').write_text(base + 'model = dict(backbone=dict(out_indices=(0, 9)))\n')
+    write_recipe(tmp_path)
+    return tmp_path
+
+
+def start(folder, *args) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / 'tools/ablate.py'), *map(str, args)],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)),
+    )  # fmt: skip
+
+
+def last_score(folder, name) -> float:
+    (log,) = folder.glob(f'work_dirs/ablation/{name}/seed_0/*/vis_data/scalars.json')
+    lines = map(json.loads, log.read_text().splitlines())
+    return [line['mIoU'] for line in lines if 'mIoU' in line][-1]
+
+
+def test_compares_what_trains_and_reports_what_fails(folder):
+    ablation = start(folder, 'broken.py', 'alone.py', 'recipe.py', '--jobs', 2, '--per-class')
+    out, err = ablation.communicate(timeout=300)
+    assert ablation.returncode == 2
+    assert '[3/3]' in out and 'eta' in out
+    last = err.strip().splitlines()[-1]
+    assert last.startswith('error: 1 runs failed: broken seed 0: ') and 'train.log' in last
+
+    results = folder / 'work_dirs/ablation'
+    rows = {row['config']: row for row in csv.DictReader((results / 'ablation.csv').open())}
+    for name in ('alone', 'recipe'):
+        assert float(rows[name]['last']) == pytest.approx(last_score(folder, name), abs=1e-3)
+    assert rows['broken']['status'] == 'unfinished'
+    table = (results / 'ablation.md').read_text()
+    delta = last_score(folder, 'recipe') - last_score(folder, 'alone')
+    assert f'{delta:+.2f}' in next(line for line in table.splitlines() if '| recipe ' in line)
+    assert 'broken seed 0' in table and '| IoU | Sky |' in table
+    # The mean over classes is the very score that training logged, absent classes left out.
+    by_class = json.loads((results / 'alone/seed_0/class_iou.json').read_text())
+    known = [value for value in by_class.values() if value == value]
+    assert sum(known) / len(known) == pytest.approx(last_score(folder, 'alone'), abs=0.01)
+    for plot in ('scores.png', 'curves.png'):
+        assert (results / plot).read_bytes().startswith(b'\x89PNG')
+
+    again = start(folder, 'alone.py', 'recipe.py')
+    out, _ = again.communicate(timeout=300)
+    assert again.returncode == 0
+    assert '2 of 2 runs are finished already' in out and 'training in' not in out
+
+
+def test_a_terminated_ablation_ends_its_trainings_and_goes_on_later(folder):
+    first = start(folder, 'long.py')
+    run = folder / 'work_dirs/ablation/long/seed_0'
+    deadline = time.monotonic() + 200
+    while not (run / 'last_checkpoint').is_file():
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.05)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert first.returncode == 143
+    processes = [p for p in Path('/proc').iterdir() if p.name.isdigit()]
+    commands = [read(p / 'cmdline') for p in processes]
+    assert not any(str(folder) in c or 'ablation/long' in c for c in commands)
+    assert (run / 'training_unfinished').exists()
+
+    second = start(folder, 'long.py')
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, err
+    assert 'resumed' in (run / 'train.log').read_text()
+    assert '| long |' in out
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors='replace')
+    except OSError:
+        return ''
