@@ -4,8 +4,13 @@ import torch
 from mmengine.runner import Runner
 
 from mmkd.configs import check_checkpoint_interval, check_data_roots
-from mmkd.engine.files import find_last_checkpoint
-from mmkd.engine.launch import config_parser, read_config, run_tool, set_launcher
+from mmkd.engine.launch import (
+    config_parser,
+    read_config,
+    resume_from_work_dir,
+    run_tool,
+    set_launcher,
+)
 from mmkd.engine.teacher_preparation import prepare_teacher
 from mmkd.errors import UserError
 
@@ -21,9 +26,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     config = read_config(args)
-    config.resume = args.resume or config.get('resume', False)
-    if config.resume and not config.get('load_from'):
-        config.load_from = find_last_checkpoint(config.work_dir)
+    if args.resume:
+        resume_from_work_dir(config)
     if args.amp:
         if not torch.cuda.is_available():
             raise UserError('--amp needs a GPU: MMEngine trains in full precision on a CPU')

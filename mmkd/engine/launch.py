@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed
 
 from mmkd.configs import load_config
+from mmkd.engine.files import find_last_checkpoint
 from mmkd.errors import UserError
 
 
@@ -65,6 +66,17 @@ def set_launcher(config: Config, launcher: str) -> None:
         type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
     )
     config.pop('sync_bn', None)  # SyncBatchNorm exists on GPUs only
+
+
+def resume_from_work_dir(config: Config) -> None:
+    """Go on from the work dir's last checkpoint, or start as the config says if it has none.
+
+    A config's ``load_from``, weights to start from, counts only then: MMEngine would take it for
+    the checkpoint to resume.
+    """
+    last = find_last_checkpoint(config.work_dir)
+    config.resume = last is not None
+    config.load_from = last or config.get('load_from')
 
 
 def run_tool(main: Callable[[], None]) -> None:

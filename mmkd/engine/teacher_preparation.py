@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmkd.configs import is_distillation, load_config, model_config
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.hooks.class_count_hook import check_class_count
-from mmkd.engine.launch import set_launcher
+from mmkd.engine.launch import resume_from_work_dir, set_launcher
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS, MODELS
 from mmkd.teacher import check_teacher_keys
@@ -55,7 +55,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     own = load_config(teacher.config)
     prepare_teacher(own, train=train)
     own.work_dir = str(Path(checkpoint).parent)
-    own.resume = True
+    resume_from_work_dir(own)
     # A visualizer of another name: the student's run must not write into the teacher's.
     visualizer = own.setdefault('visualizer', dict(type='Visualizer'))
     visualizer.name = str(Path(checkpoint).parent.resolve())

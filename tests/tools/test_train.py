@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from mmkd.checkpoint import load_checkpoint_file
+from mmkd.configs import load_config
 from mmkd.engine.files import AtomicBackend
 from mmkd.engine.hooks import BestCheckpointHook
+from mmkd.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,6 +96,24 @@ def test_student_and_teacher_log_into_their_own_folders(untrained, monkeypatch):
         text = scalars.read_text()
         assert metric in text
         assert ('distill.encoder' in text) == (run == 'recipe')
+
+
+def test_load_from_starts_a_run_and_does_not_disturb_its_resuming(
+    recipe_file, tmp_path, monkeypatch, capfd
+):
+    config = load_config('configs/students/fast_scnn_streets.py')
+    torch.manual_seed(3)
+    weights = MODELS.build(config.model).state_dict()
+    torch.save(dict(state_dict=weights, meta={}), tmp_path / 'start.pth')
+    options = [f'load_from={tmp_path}/start.pth', 'optim_wrapper.optimizer.lr=0.0']
+    args = [recipe_file, '--work-dir', tmp_path / 'work', '--resume', '--cfg-options', *options]
+    assert command(monkeypatch, 'train', *args, 'train_cfg.max_iters=2') == 0
+    trained = load_checkpoint_file(tmp_path / 'work' / 'iter_2.pth')['state_dict']
+    learnt = [k for k in weights if k.endswith('.weight')]
+    assert learnt and all(torch.allclose(trained[k], weights[k], atol=1e-5) for k in learnt)
+    capfd.readouterr()
+    assert command(monkeypatch, 'train', *args) == 0
+    assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
 
 
 def test_a_full_disk_leaves_a_checkpoint_to_resume_from(recipe_file, tmp_path, monkeypatch, capfd):
