@@ -7,11 +7,13 @@ from contextlib import contextmanager
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmkd.dry_run import blank_samples
 from mmkd.errors import UserError
+from mmkd.ops.gradient import input_gradient
 from mmkd.registry import MODELS
-from mmkd.taps import Recording, Tap, find_module, record
+from mmkd.taps import INPUT_GRADIENT, Recording, Tap, find_module, record
 from mmkd.teacher import Teacher, check_teacher_keys
 from mmkd.term import Term, build_term, reason
 
@@ -76,8 +78,7 @@ class Distiller(BaseModel):
         """
         terms = self._weighted_terms()
         teacher = self.read_teacher(inputs, data_samples) if terms else None
-        with record(self.student, _taps(terms, 'student_taps')) as student:
-            losses = self.student(inputs, data_samples, mode='loss')
+        losses, student = self._read_student(inputs, data_samples, _taps(terms, 'student_taps'))
         losses = {_PREFIX + name: value for name, value in losses.items()}
         for name, term in self.distill.items():
             if name in terms:
@@ -100,6 +101,28 @@ class Distiller(BaseModel):
         taps = _taps(self._weighted_terms(), 'teacher_taps')
         stop_after = {tap.path: self._teacher_calls[tap.path] for tap in taps}
         return self.teacher.read(inputs, data_samples, taps, stop_after)
+
+    def _read_student(
+        self, inputs: Tensor, data_samples: Sequence, taps: list[Tap]
+    ) -> tuple[dict[str, Tensor], Recording]:
+        """The student's losses and what ``taps`` recorded of the pass that gave them."""
+        if INPUT_GRADIENT not in taps:
+            with record(self.student, taps) as recording:
+                return self.student(inputs, data_samples, mode='loss'), recording
+        if any(isinstance(m, nn.SyncBatchNorm) for m in self.student.modules()):
+            raise UserError(
+                'SyncBatchNorm cannot be differentiated twice, as the tap input_gradient asks; '
+                'drop sync_bn from the config'
+            )
+        create_graph = torch.is_grad_enabled()
+        inputs = inputs.detach().requires_grad_()
+        # Of PyTorch's attention kernels only the plain one has a second derivative.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            with record(self.student, taps) as recording:
+                losses = self.student(inputs, data_samples, mode='loss')
+            total, _ = self.student.parse_losses(losses)
+            recording.add(INPUT_GRADIENT.path, input_gradient(total, inputs, create_graph))
+        return losses, recording
 
     def _weighted_terms(self) -> dict[str, Term]:
         for name, term in self.distill.items():
@@ -133,9 +156,9 @@ class Distiller(BaseModel):
         for name, term in self.distill.items():
             with _blame(name):
                 for tap in term.student_taps:
-                    find_module(self.student, tap.path)
+                    _check_tap(self.student, tap)
                 for tap in term.teacher_taps:
-                    find_module(self.teacher.network, tap.path)
+                    _check_tap(self.teacher.network, tap)
         inputs = self.teacher.inputs
         divisor = math.lcm(inputs.student.divisor, inputs.teacher.divisor)
         side = -(-64 // divisor) * divisor
@@ -143,14 +166,36 @@ class Distiller(BaseModel):
         samples = blank_samples(self.teacher.network, side)
         teacher = self.teacher.read(image, samples, _taps(self.distill, 'teacher_taps'))
         self.student.eval()
-        with record(self.student, _taps(self.distill, 'student_taps')) as student:
-            samples = blank_samples(self.student, side)
-            self.student(image, samples, mode='tensor' if samples is None else 'loss')
+        taps = _taps(self.distill, 'student_taps')
+        samples = blank_samples(self.student, side)
+        if samples is None:
+            with record(self.student, taps) as student:
+                self.student(image, mode='tensor')
+        elif INPUT_GRADIENT in taps:
+            student = self._differentiate_twice(image, samples, taps)
+        else:
+            _, student = self._read_student(image, samples, taps)
         self.student.train()
         for name, term in self.distill.items():
             with _blame(name):
                 term.build(student, teacher)
         return teacher.calls()
+
+    @torch.enable_grad()
+    def _differentiate_twice(self, image: Tensor, samples: Sequence, taps: list[Tap]) -> Recording:
+        with _blame(next(n for n, t in self.distill.items() if INPUT_GRADIENT in t.student_taps)):
+            _, recording = self._read_student(image, samples, taps)
+            parameters = [p for p in self.student.parameters() if p.requires_grad]
+            total = recording.read(INPUT_GRADIENT).sum()
+            torch.autograd.grad(total, parameters, allow_unused=True)
+        return recording
+
+
+def _check_tap(network: nn.Module, tap: Tap) -> None:
+    if tap != INPUT_GRADIENT:
+        find_module(network, tap.path)
+    elif blank_samples(network, 64) is None:
+        raise UserError(f'tap {str(tap)!r} needs an MMSegmentation or MMDetection model')
 
 
 def _labels(data_samples: Sequence) -> Tensor:

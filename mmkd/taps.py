@@ -5,6 +5,9 @@ into that module's output: ``backbone[2]``, ``decode_head.fusion_conv``,
 ``bbox_head[0][1]``. A module that runs several times in one forward (a detection
 head shared by the pyramid's levels) yields the tuple of its outputs, in the order
 of its calls, and ``[i]`` indexes that tuple.
+
+One word is no module: ``input_gradient``, the gradient of the network's own task loss with respect
+to the batch (:func:`mmkd.ops.gradient.input_gradient`).
 """
 
 import difflib
@@ -30,6 +33,10 @@ class Tap:
 
     def __str__(self) -> str:
         return self.path + ''.join(f'[{i}]' for i in self.index)
+
+
+# Added to the recording by whoever runs the network's loss.
+INPUT_GRADIENT = Tap('input_gradient')
 
 
 class _AllTapsRead(Exception):  # noqa: N818  (it reports no error)
@@ -144,7 +151,8 @@ def record(
 
     try:
         for path in recording.calls():
-            wrap(path, find_module(model, path))
+            if path != INPUT_GRADIENT.path:
+                wrap(path, find_module(model, path))
         yield recording
     except _AllTapsRead:
         pass

@@ -1,6 +1,6 @@
 """The teacher: built from its own config, frozen, read up to its last tap, never saved."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from mmengine.model import revert_sync_batchnorm
@@ -10,9 +10,10 @@ from torch import Tensor
 from mmkd.checkpoint import load_checkpoint_file, load_weights
 from mmkd.configs import load_config, model_config
 from mmkd.errors import UserError
+from mmkd.ops.gradient import input_gradient
 from mmkd.preprocessing import TeacherInputs
 from mmkd.registry import MODELS
-from mmkd.taps import Recording, Tap, record
+from mmkd.taps import INPUT_GRADIENT, Recording, Tap, record
 
 
 class Teacher:
@@ -50,22 +51,32 @@ class Teacher:
         self,
         inputs: Tensor,
         data_samples: Sequence | None,
-        taps: Iterable[Tap],
+        taps: Collection[Tap],
         stop_after: dict[str, int] | None = None,
     ) -> Recording:
         """Run the teacher on the student's batch and record ``taps``.
 
+        Only ``input_gradient`` among them makes it run its own loss, with gradients, whose graph
+        is freed before this returns.
+
         Args:
             inputs: the student's preprocessed images (N, 3, H, W).
-            data_samples: their annotations, for heads that look at image sizes.
+            data_samples: their annotations, for heads that look at image sizes and for the loss.
             taps: what to record.
             stop_after: calls by module path, after which the pass ends.
         """
         if next(self.network.parameters()).device != inputs.device:
             self.network.to(inputs.device)
-        images = self.inputs(inputs, data_samples)
-        with torch.no_grad(), record(self.network, taps, stop_after) as recording:
-            self.network(images, data_samples, mode='tensor')
+        backward = INPUT_GRADIENT in taps
+        inputs = inputs.detach().requires_grad_(backward)
+        with torch.set_grad_enabled(backward), record(self.network, taps, stop_after) as recording:
+            images = self.inputs(inputs, data_samples)
+            if backward:
+                losses = self.network(images, data_samples, mode='loss')
+                loss, _ = self.network.parse_losses(losses)
+                recording.add(INPUT_GRADIENT.path, input_gradient(loss, inputs))
+            else:
+                self.network(images, data_samples, mode='tensor')
         return recording
 
 

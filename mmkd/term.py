@@ -98,7 +98,7 @@ class Term(nn.Module):
     def _read(self, student: Recording, teacher: Recording) -> tuple[tuple, tuple]:
         return (
             tuple(student.read(tap) for tap in self.student_taps),
-            tuple(teacher.read(tap) for tap in self.teacher_taps),
+            tuple(teacher.read(tap).detach() for tap in self.teacher_taps),
         )
 
 

@@ -66,10 +66,32 @@ def test_strategies_say_what_their_names_say(name, low, high, filter_on):
         assert term.loss.get('filter_on', 'both') == filter_on
 
 
-def test_data_sets_change_nothing_but_the_data_and_the_teacher():
-    streets = load_config('configs/segformer_fastscnn_freq.py').model.to_dict()
-    camvid = load_config('configs/segformer_fastscnn_freq_camvid.py').model.to_dict()
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'ablations' in p])
+def test_ablations_differ_in_their_terms_only(path):
+    config, basic = (load_config(p) for p in (path, 'configs/segformer_fastscnn_freq.py'))
+    assert student_config(config).to_dict() == student_config(basic).to_dict()
+    for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'randomness'):
+        assert config[key] == basic[key], key
+    if 'teacher' in config.model:
+        assert config.model.teacher == basic.model.teacher
+
+
+def test_attention_decays_to_zero_over_the_whole_run():
+    for name in ('segformer_fastscnn_at', 'segformer_fastscnn_at_camvid'):
+        config = load_config(f'configs/{name}.py')
+        beta, alpha = config.model.distill.attention, config.model.distill.logits
+        expected = dict(type='cosine_decay', begin=0, end=config.train_cfg.max_iters)
+        assert beta.schedule == expected and 'schedule' not in alpha
+
+
+@pytest.mark.parametrize('recipe', ['freq', 'at'])
+def test_data_sets_change_nothing_but_the_data_and_the_teacher(recipe):
+    streets = load_config(f'configs/segformer_fastscnn_{recipe}.py').model.to_dict()
+    camvid = load_config(f'configs/segformer_fastscnn_{recipe}_camvid.py').model.to_dict()
     assert streets.pop('teacher') != camvid.pop('teacher')
+    if recipe == 'at':  # beta is 0 at the end of either schedule
+        for model in (streets, camvid):
+            del model['distill']['attention']['schedule']['end']
     assert streets == camvid
 
 

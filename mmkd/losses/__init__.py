@@ -5,6 +5,7 @@ from mmkd.losses.cwd_loss import CWDLoss
 from mmkd.losses.fam_loss import FAMLoss
 from mmkd.losses.feature_mse_loss import FeatureMSELoss
 from mmkd.losses.frequency_attention_loss import FrequencyAttentionLoss
+from mmkd.losses.gradient_at_loss import GradientATLoss
 from mmkd.losses.logit_kd_loss import LogitKDLoss
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     'FAMLoss',
     'FeatureMSELoss',
     'FrequencyAttentionLoss',
+    'GradientATLoss',
     'LogitKDLoss',
 ]

@@ -22,7 +22,8 @@ def attention_map(x: Tensor, mapping: str = 'sum', p: float = 2) -> Tensor:
     """Collapse the channels of a feature into one non-negative map.
 
     ``sum``: ``Q = sum_c |F_c|^p``; ``max``: ``Q = max_c |F_c|^p``. The larger ``p``, the more
-    the strongest units weigh.
+    the strongest units weigh. ``p=2`` and ``max`` read the feature without making another of its
+    size, and autograd keeps nothing but ``x``.
 
     Args:
         x: (N, C, H, W).
@@ -39,11 +40,27 @@ def attention_map(x: Tensor, mapping: str = 'sum', p: float = 2) -> Tensor:
     if x.ndim != 4:
         raise UserError(f'attention_map takes (N, C, H, W), got shape {tuple(x.shape)}')
     if mapping == 'max':
-        return x.abs().amax(dim=1).pow(p)
+        return torch.maximum(x.amax(dim=1), -x.amin(dim=1)).pow(p)
     if p == 1:
         return x.abs().sum(dim=1)
+    if p == 2:
+        return _SumOfSquares.apply(x)
     # An even power needs no absolute value, and then autograd keeps x alone.
     return (x if p % 2 == 0 else x.abs()).pow(p).sum(dim=1)
+
+
+class _SumOfSquares(torch.autograd.Function):
+    """``sum_c x_c^2`` in one pass: autograd's own would first square the whole feature."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.linalg.vector_norm(x, dim=1).square_()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return x * (2 * grad)[:, None]
 
 
 def normalise_map(q: Tensor, eps: float = 1e-8) -> Tensor:

@@ -31,7 +31,8 @@ def rand(*shape, seed=0):
     ],
 )
 def test_map_by_hand(mapping, p, expected):
-    assert attention_map(FEATURE, mapping, p).tolist() == [[expected]]
+    result = attention_map(FEATURE, mapping, p)
+    torch.testing.assert_close(result, torch.tensor([[expected]], dtype=torch.float64))
 
 
 def test_normalise_by_hand():
@@ -97,6 +98,35 @@ def test_degenerate_features_have_finite_gradients(mapping, p, distance, value):
     assert loss.isfinite() and x.grad.isfinite().all()
     if value >= 1:  # a constant map of 64 pixels has norm 1 at 1 / 8 a pixel
         torch.testing.assert_close(a, torch.full_like(a, 1 / math.sqrt(64)))
+
+
+@pytest.mark.parametrize('mapping', ['sum', 'max'])
+def test_gradient_can_be_differentiated_again(mapping):
+    x = rand(2, 3, 2, 3).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: attention_map(x, mapping), x)
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_square_map_needs_no_memory_but_its_own(memory_format):
+    x = torch.randn(2, 64, 32, 32).to(memory_format=memory_format).requires_grad_()
+    kept = []
+    with (
+        torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t),
+        torch.profiler.profile(profile_memory=True) as profile,
+    ):
+        q = attention_map(x)
+    allocated = sum(max(0, event.self_cpu_memory_usage) for event in profile.events())
+    assert allocated <= 1.1 * q.nbytes
+    assert [t.data_ptr() for t in kept] == [x.data_ptr()]
+
+
+def test_strongest_channel_map_keeps_no_other_feature():
+    x = torch.randn(2, 64, 32, 32, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        attention_map(x, 'max')
+    large = {t.data_ptr() for t in kept if t.numel() == x.numel()}
+    assert large <= {x.data_ptr()}
 
 
 def test_non_contiguous_input():

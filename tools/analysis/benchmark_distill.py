@@ -1,14 +1,15 @@
 """What distillation terms cost: the training step against its floor, in one run.
 
-The floor is what any distillation must do: the teacher's forward up to its last tap and the
-student's own training step. Both are timed in turn, so that other work on the machine meets both,
-and compared by their medians. Weights are random; the data are noise.
+The floor is what any distillation must do: the teacher's pass that the terms read (up to its last
+tap; through its loss and back for `input_gradient`) and the student's own training step. That step
+alone, the floor, and the step with terms are timed in turn, so that other work on the machine
+meets all of them, and compared by their medians. Weights are random; the data are noise.
+
+Of one config every term is timed, and all of them together; of several, each with all its terms.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from timing import median_ms
 
 from mmkd.configs import is_distillation, load_config, model_config
 from mmkd.distiller import Distiller
@@ -28,12 +30,28 @@ from mmkd.registry import MODELS
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='distillation config')
+    parser.add_argument('configs', nargs='+', help='distillation configs of one student')
     parser.add_argument('--size', type=int, nargs=2, default=[192, 256], metavar=('H', 'W'))
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--repeats', type=int, default=15, help='timed steps of each kind')
     parser.add_argument('--threads', type=int, help="PyTorch's CPU threads")
     return parser.parse_args()
+
+
+def terms_of(config: Config) -> dict:
+    """The config's terms, at their full weight."""
+    terms = config.model.distill.items()
+    return {name: dict(term, schedule=None) for name, term in terms if term is not None}
+
+
+def rows_of(configs: dict[str, Config]) -> dict[str, tuple[Config, dict]]:
+    """Config and terms of every row to time, by its name."""
+    rows = {name: (config, terms_of(config)) for name, config in configs.items()}
+    if len(rows) > 1:
+        return rows
+    ((config, terms),) = rows.values()
+    rows = {name: (config, {name: term}) for name, term in terms.items()}
+    return rows if len(rows) == 1 else rows | {'all': (config, terms)}
 
 
 def build(config: Config, terms: dict) -> Distiller:
@@ -47,40 +65,30 @@ def build(config: Config, terms: dict) -> Distiller:
 
 
 def steps(distiller: Distiller, optim_config: dict, inputs: torch.Tensor, samples: list) -> dict:
-    """The two kinds of step of one Distiller, each a callable."""
+    """The three kinds of step of one Distiller, each a callable."""
     optimizer = build_optim_wrapper(distiller, optim_config)
+
+    def plain() -> None:
+        losses = distiller.student(inputs, samples, mode='loss')
+        optimizer.update_params(distiller.student.parse_losses(losses)[0])
 
     def floor() -> None:
         distiller.read_teacher(inputs, samples)
-        losses = distiller.student(inputs, samples, mode='loss')
-        optimizer.update_params(distiller.student.parse_losses(losses)[0])
+        plain()
 
     def distil() -> None:
         losses = distiller.loss(inputs, samples)
         optimizer.update_params(distiller.parse_losses(losses)[0])
 
-    return dict(floor=floor, distil=distil)
-
-
-def median_ms(kinds: dict, repeats: int) -> dict[str, float]:
-    """Median time of each callable, run in turn."""
-    times = {kind: [] for kind in kinds}
-    for repeat in range(repeats + 2):
-        for kind, step in kinds.items():
-            start = time.perf_counter()
-            step()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if repeat >= 2:  # the first ones warm caches up
-                times[kind].append((time.perf_counter() - start) * 1e3)
-    return {kind: statistics.median(values) for kind, values in times.items()}
+    return dict(plain=plain, floor=floor, distil=distil)
 
 
 def main() -> None:
     args = parse_args()
-    config = load_config(args.config)
-    if not is_distillation(config):
-        raise UserError(f'{args.config} does not distil: model.type={config.model.type}')
+    configs = {Path(path).stem: load_config(path) for path in args.configs}
+    for name, config in configs.items():
+        if not is_distillation(config):
+            raise UserError(f'{name} does not distil: model.type={config.model.type}')
     init_default_scope(config.default_scope)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -91,23 +99,24 @@ def main() -> None:
     labels = torch.randint(classes, (args.batch, 1, height, width), generator=generator)
     samples = [SegDataSample(gt_sem_seg=PixelData(data=x.to(get_device()))) for x in labels]
 
-    terms = {name: term for name, term in config.model.distill.items() if term is not None}
-    variants = {name: {name: term} for name, term in terms.items()}
-    if len(terms) > 1:
-        variants['all'] = terms
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     print(
-        f'{Path(args.config).stem}, batch {args.batch}, {height}x{width}, {device}, '
+        f'{", ".join(configs)}, batch {args.batch}, {height}x{width}, {device}, '
         f'{torch.get_num_threads()} threads, PyTorch {torch.__version__}, '
         f'median of {args.repeats}\n'
     )
-    print('| terms | floor, ms | with terms, ms | over the floor |\n| --- | --- | --- | --- |')
-    for name, chosen in variants.items():
-        distiller = build(config, chosen)
+    print(
+        '| terms | student alone, ms | floor, ms | with terms, ms | over the floor '
+        '| of the student alone |\n| --- | --- | --- | --- | --- | --- |'
+    )
+    for name, (config, terms) in rows_of(configs).items():
+        distiller = build(config, terms)
         times = median_ms(steps(distiller, config.optim_wrapper, inputs, samples), args.repeats)
-        over = times['distil'] / times['floor'] - 1
+        plain, floor, distil = times['plain'], times['floor'], times['distil']
         print(
-            f'| {name} | {times["floor"]:.0f} | {times["distil"]:.0f} | {over:+.1%} |', flush=True
+            f'| {name} | {plain:.0f} | {floor:.0f} | {distil:.0f} | {distil / floor - 1:+.1%} '
+            f'| {distil / plain:.2f} |',
+            flush=True,
         )
 
 

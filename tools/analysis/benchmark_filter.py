@@ -1,11 +1,10 @@
 """The frequency filter against fft2, fftshift, mask, ifft2: time of both, in one run."""
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from timing import median_ms
 from torch import Tensor
 
 from mmkd.engine.launch import run_tool
@@ -32,17 +31,6 @@ def shifted_mask(height: int, width: int, cutoff: float) -> Tensor:
 def usual_filter(x: Tensor, mask: Tensor) -> Tensor:
     spectrum = torch.fft.fftshift(torch.fft.fft2(x), dim=(-2, -1)) * mask
     return torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real
-
-
-def medians(kinds: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    times = {kind: [] for kind in kinds}
-    for repeat in range(repeats + 2):
-        for kind, call in kinds.items():
-            start = time.perf_counter()
-            call()
-            if repeat >= 2:
-                times[kind].append((time.perf_counter() - start) * 1e3)
-    return {kind: statistics.median(values) for kind, values in times.items()}
 
 
 def main() -> None:
@@ -73,7 +61,7 @@ def main() -> None:
         torch.set_num_threads(threads)
         for name, make in (('forward', forward), ('forward and backward', both)):
             kinds = dict(usual=make(usual_filter, full), mmkd=make(frequency_filter, half))
-            t = medians(kinds, args.repeats)
+            t = median_ms(kinds, args.repeats)
             print(
                 f'| {threads} | {name} | {t["usual"]:.1f} | {t["mmkd"]:.1f} '
                 f'| {t["usual"] / t["mmkd"]:.1f} |',

@@ -1,0 +1,4 @@
+_base_ = '../segformer_fastscnn_freq.py'
+# The bands meet at 0.125 of Nyquist, at both places.
+cutoff = dict(loss=dict(cutoff=0.125))
+model = dict(distill=dict(encoder=cutoff, decoder=cutoff))
