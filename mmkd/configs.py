@@ -59,12 +59,12 @@ def check_data_roots(config: Config, *loaders: str) -> None:
         UserError: a ``data_root`` does not exist.
     """
     for key in loaders:
-        root = ((config.get(key) or {}).get('dataset') or {}).get('data_root')
-        if root and '://' not in root and not Path(root).is_dir():
-            raise UserError(
-                f'{key}.dataset.data_root={root} does not exist; put or link the data set there, '
-                'or set another data_root'
-            )
+        for name, root in _data_roots((config.get(key) or {}).get('dataset'), f'{key}.dataset'):
+            if '://' not in root and not Path(root).is_dir():
+                raise UserError(
+                    f'{name}={root} does not exist; put or link the data set there, '
+                    'or set another data_root'
+                )
 
 
 def check_checkpoint_interval(config: Config) -> None:
@@ -118,6 +118,16 @@ def student_config(config: Config) -> Config:
     if imports:
         alone['custom_imports'] = dict(imports=imports, allow_failed_imports=False)
     return Config(copy.deepcopy(alone))
+
+
+def _data_roots(dataset: dict | None, key: str) -> list[tuple[str, str]]:
+    """The ``data_root`` of a data set, and of those that it wraps, by config key."""
+    if not dataset:
+        return []
+    own = [(f'{key}.data_root', dataset['data_root'])] if dataset.get('data_root') else []
+    wrapped = [(f'{key}.dataset', dataset.get('dataset'))]
+    wrapped += [(f'{key}.datasets.{i}', d) for i, d in enumerate(dataset.get('datasets', []))]
+    return own + [found for name, inner in wrapped for found in _data_roots(inner, name)]
 
 
 def _types(node: object) -> list[str]:

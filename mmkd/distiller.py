@@ -198,7 +198,9 @@ def _check_tap(network: nn.Module, tap: Tap) -> None:
         raise UserError(f'tap {str(tap)!r} needs an MMSegmentation or MMDetection model')
 
 
-def _labels(data_samples: Sequence) -> Tensor:
+def _labels(data_samples: Sequence) -> Tensor | None:
+    if not all('gt_sem_seg' in sample for sample in data_samples):  # boxes label no pixel
+        return None
     return torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in data_samples])
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from mmkd.registry import MODELS
 from mmkd.schedules import build_schedule
 from mmkd.taps import Recording, Tap, parse_tap
 
-_KEYS = ('student', 'teacher', 'loss', 'adapter', 'weight', 'schedule')
+_KEYS = ('student', 'teacher', 'teacher_extra', 'loss', 'adapter', 'weight', 'schedule')
 
 
 class Term(nn.Module):
@@ -23,6 +24,8 @@ class Term(nn.Module):
         student: tap (or list of taps, read as a tuple) of the student.
         teacher: tap (or list of taps) of the teacher.
         loss: a registered loss, called as ``loss(student, teacher)``.
+        teacher_extra: further taps (or lists of taps) of the teacher, by the name of the argument
+            of the loss that takes them; none if omitted.
         adapter: a registered layer without channel counts, put on each tapped
             student feature; none if omitted.
         weight: factor of the loss in the total, at least 0.
@@ -36,6 +39,7 @@ class Term(nn.Module):
         student: str | list[str],
         teacher: str | list[str],
         loss: dict,
+        teacher_extra: dict[str, str | list[str]] | None = None,
         adapter: dict | None = None,
         weight: float = 1.0,
         schedule: dict | None = None,
@@ -43,9 +47,18 @@ class Term(nn.Module):
         super().__init__()
         self.name = name
         self.student_taps = _parse_taps(student)
-        self.teacher_taps = _parse_taps(teacher)
+        self.compared_taps = _parse_taps(teacher)
+        self.extra_taps = {key: _parse_taps(taps) for key, taps in (teacher_extra or {}).items()}
         self.loss = MODELS.build(dict(loss, _scope_='mmkd'))
-        self.takes_labels = 'labels' in inspect.signature(self.loss.forward).parameters
+        # What follows the two features: labels, and what further taps yield.
+        arguments = list(inspect.signature(self.loss.forward).parameters)[2:]
+        self.takes_labels = 'labels' in arguments
+        wanted = [argument for argument in arguments if argument != 'labels']
+        if sorted(self.extra_taps) != sorted(wanted):
+            raise UserError(
+                f'teacher_extra names {", ".join(self.extra_taps) or "nothing"}; '
+                f'{type(self.loss).__name__} takes {", ".join(wanted) or "nothing"}'
+            )
         self.adapter_config = adapter
         self.adapter: nn.ModuleList | None = None
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
@@ -58,13 +71,18 @@ class Term(nn.Module):
         # A weight that moves is unknown until mmkd.TermScheduleHook has told the time.
         self.current_weight = None if self.is_scheduled else weight
 
+    @property
+    def teacher_taps(self) -> list[Tap]:
+        """All that the term reads from the teacher."""
+        return [*self.compared_taps, *chain.from_iterable(self.extra_taps.values())]
+
     def build(self, student: Recording, teacher: Recording) -> None:
         """Build the adapter for the recorded features and try the loss on them once.
 
         Raises:
             UserError: the term cannot compare what its taps yield.
         """
-        s, t = self._read(student, teacher)
+        s, t = _read(self.student_taps, student), _read_frozen(self.compared_taps, teacher)
         if self.adapter_config is not None:
             if len(s) != len(t):
                 raise UserError(f'adapter: {len(s)} student taps but {len(t)} teacher taps')
@@ -89,17 +107,13 @@ class Term(nn.Module):
             student, teacher: what the two networks' forward passes recorded.
             labels: class ids (N, H, W), for a loss whose ``forward`` takes ``labels``.
         """
-        s, t = self._read(student, teacher)
+        s, t = _read(self.student_taps, student), _read_frozen(self.compared_taps, teacher)
         if self.adapter is not None:
             s = tuple(layer(x) for layer, x in zip(self.adapter, s, strict=True))
-        extra = dict(labels=labels) if self.takes_labels else {}
+        extra = {key: _unwrap(_read_frozen(taps, teacher)) for key, taps in self.extra_taps.items()}
+        if self.takes_labels:
+            extra['labels'] = labels
         return self.loss(_unwrap(s), _unwrap(t), **extra)
-
-    def _read(self, student: Recording, teacher: Recording) -> tuple[tuple, tuple]:
-        return (
-            tuple(student.read(tap) for tap in self.student_taps),
-            tuple(teacher.read(tap).detach() for tap in self.teacher_taps),
-        )
 
 
 def build_term(name: str, config: dict) -> Term:
@@ -119,6 +133,9 @@ def build_term(name: str, config: dict) -> Term:
         raise UserError(f'{key}: unknown key {unknown[0]!r}; allowed: {", ".join(_KEYS)}')
     if missing:
         raise UserError(f'{key}: {missing[0]!r} is missing; a term needs it')
+    extra = config.get('teacher_extra')
+    if extra is not None and not isinstance(extra, Mapping):
+        raise UserError(f'{key}.teacher_extra={extra!r}; allowed: a dict of taps by argument')
     for part in ('loss', 'adapter', 'schedule'):
         value = config.get(part)
         optional = part != 'loss' and value is None
@@ -137,6 +154,15 @@ def reason(error: Exception) -> str:
 
 def _parse_taps(value: str | list[str]) -> list[Tap]:
     return [parse_tap(text) for text in (value if isinstance(value, list | tuple) else [value])]
+
+
+def _read(taps: list[Tap], recording: Recording) -> tuple:
+    return tuple(recording.read(tap) for tap in taps)
+
+
+def _read_frozen(taps: list[Tap], recording: Recording) -> tuple:
+    # A teacher that was asked for its input's gradient ran with a graph, which is gone.
+    return tuple(feature.detach() for feature in _read(taps, recording))
 
 
 def _unwrap(features: tuple) -> Tensor | tuple:

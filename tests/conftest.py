@@ -1,4 +1,4 @@
-"""Small but real networks and configs: a SegFormer teacher and a Fast-SCNN student."""
+"""Small but real networks and configs: a SegFormer or RetinaNet teacher, a smaller student."""
 
 import copy
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope, init_default_scope
 
 import mmkd  # noqa: F401  (registers)
 from mmkd.ablation.runs import Run
@@ -36,6 +36,51 @@ train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
 val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(length=4))
 train_cfg = dict(max_iters=2, val_interval=2)
 default_hooks = dict(logger=dict(interval=1))
+"""
+
+# A RetinaNet of one sixteenth of the width, and the recipe that distils it.
+DETECTOR = """
+_base_ = '{root}/configs/{kind}/retinanet_{model}_streets.py'
+model = dict(
+    backbone=dict(base_channels={base}),
+    neck=dict(
+        in_channels=[{base}, 2 * {base}, 4 * {base}, 8 * {base}], out_channels={base},
+        norm_cfg=dict(num_groups=2)),
+    bbox_head=dict(
+        in_channels={base}, feat_channels={base}, stacked_convs=1, norm_cfg=dict(num_groups=2)),
+    test_cfg=dict(score_thr=0.0, max_per_img=20))
+load = [dict(type='mmkd.LoadStreet'), dict(type='LoadAnnotations', with_bbox=True)]
+resize = dict(type='Resize', scale=(96, 64))
+pack = dict(type='PackDetInputs', meta_keys=_base_.meta_keys)
+train_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False,
+    dataset=dict(length=40, size=(64, 96), pipeline=[
+        dict(type='mmkd.SeedAugmentation'), *load, resize,
+        dict(type='RandomFlip', prob=0.5), pack]))
+val_dataloader = dict(
+    batch_size=2, num_workers=0,
+    dataset=dict(length=4, size=(64, 96), pipeline=[*load, resize, pack]))
+test_dataloader = val_dataloader
+# At so small an overlap random weights score above 0.
+val_evaluator = [_base_.val_evaluator, dict(type='VOCMetric', iou_thrs=[0.1], eval_mode='area')]
+train_cfg = dict(max_iters=4, val_interval=2)
+default_hooks = dict(checkpoint=dict(interval=2, max_keep_ckpts=3), logger=dict(interval=1))
+"""
+
+DETECTION_RECIPE = """
+_base_ = '{student}'
+model = dict(
+    _delete_=True,
+    type='mmkd.Distiller',
+    student=_base_.model,
+    teacher=dict(config='{teacher}', checkpoint='{checkpoint}'),
+    distill=dict(
+        level=dict(
+            student='neck[0]', teacher='neck[0]', loss=dict(type='FeatureMSELoss'),
+            adapter=dict(type='Conv2d', kernel_size=3, padding=1)),
+        scores=dict(
+            student='bbox_head[0][1]', teacher='bbox_head[0][1]',
+            loss=dict(type='FeatureMSELoss'))))
 """
 
 
@@ -66,6 +111,27 @@ def teacher_files(tmp_path_factory) -> tuple[str, str]:
     checkpoint = folder / 'best.pth'
     torch.save({'state_dict': network.state_dict(), 'meta': {}}, checkpoint)
     return str(config), str(checkpoint)
+
+
+@pytest.fixture(scope='session')
+def detection_files(tmp_path_factory) -> dict[str, str]:
+    """A small RetinaNet teacher (config, checkpoint with random weights), a student, a recipe."""
+    folder = tmp_path_factory.mktemp('detection')
+    files = {name: str(folder / f'{name}.py') for name in ('teacher', 'student', 'recipe')}
+    files['checkpoint'] = str(folder / 'best.pth')
+    Path(files['teacher']).write_text(
+        DETECTOR.format(root=ROOT, kind='teachers', model='r18', base=8)
+    )
+    Path(files['student']).write_text(
+        DETECTOR.format(root=ROOT, kind='students', model='r18half', base=4)
+    )
+    Path(files['recipe']).write_text(DETECTION_RECIPE.format(**files))
+    torch.manual_seed(7)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        network = MODELS.build(Config.fromfile(files['teacher']).model)
+    network.init_weights()
+    torch.save({'state_dict': network.state_dict(), 'meta': {}}, files['checkpoint'])
+    return files
 
 
 @pytest.fixture(scope='session')

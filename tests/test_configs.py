@@ -5,7 +5,13 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmkd.configs import is_distillation, load_config, model_config, student_config
+from mmkd.configs import (
+    check_data_roots,
+    is_distillation,
+    load_config,
+    model_config,
+    student_config,
+)
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 
@@ -125,3 +131,14 @@ def test_missing_config_is_named(name, monkeypatch):
 def test_relative_configs_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config('configs/students/fast_scnn_streets.py').model.type == 'EncoderDecoder'
+
+
+def test_data_roots_inside_wrappers_are_checked(tmp_path):
+    (tmp_path / 'there').mkdir()
+    parts = [dict(data_root=str(tmp_path / 'there')), dict(data_root='no/data')]
+    wrapped = dict(type='RepeatDataset', dataset=dict(type='ConcatDataset', datasets=parts))
+    config = Config(dict(loader=dict(dataset=wrapped)))
+    with pytest.raises(UserError, match=r'loader.dataset.dataset.datasets.1.data_root=no/data'):
+        check_data_roots(config, 'loader', 'val_dataloader')
+    parts.pop()
+    check_data_roots(Config(dict(loader=dict(dataset=wrapped))), 'loader')

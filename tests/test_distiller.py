@@ -6,8 +6,10 @@ from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from torch import nn
 
 from mmkd.configs import load_config
+from mmkd.dry_run import blank_samples
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 from mmkd.taps import parse_tap, record
@@ -265,21 +267,79 @@ def test_a_term_without_gradient_is_refused(distiller, batch):
         distiller.loss(*batch)
 
 
-@pytest.mark.parametrize('name', ['retinanet/retinanet_r18_fpn_1x_coco.py'])
-def test_a_detector_is_distilled(tmp_path, name):
-    """mmdet's own model as teacher and as student, each read where the other is."""
-    detector = load_config(f'mmdet::{name}')
+FUSED = 'decode_head.fusion_conv'
+
+
+@MODELS.register_module()
+class WeighedLoss(nn.Module):
+    """A loss with a further argument, which a further tap of the teacher yields."""
+
+    def forward(self, student, teacher, weights):
+        return (weights.mean() * (student.mean() - teacher.mean())).square()
+
+
+EXTRA = dict(
+    student='backbone[1]',
+    teacher='backbone[3]',
+    teacher_extra=dict(weights=FUSED),
+    loss=dict(type='WeighedLoss'),
+)
+
+
+def test_further_taps_of_the_teacher_reach_the_loss(model_config, batch):
+    model_config['distill'] = dict(extra=EXTRA)
+    distiller = MODELS.build(model_config).eval()
+    images, _ = batch
+    student = distiller.student.backbone(images)[1].mean()
+    with record(distiller.teacher.network, map(parse_tap, ['backbone[3]', FUSED])) as recording:
+        distiller.teacher.network(images)
+    teacher = recording.read(parse_tap('backbone[3]')).mean()
+    weight = recording.read(parse_tap(FUSED)).mean()
+    expected = (weight * (student - teacher)).square()
+    torch.testing.assert_close(distiller.loss(*batch)['distill.extra'], expected)
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(teacher_extra=None), 'teacher_extra names nothing; WeighedLoss takes weights'),
+        (dict(teacher_extra=dict(weight=FUSED)), 'names weight; WeighedLoss takes weights'),
+        (dict(loss=dict(type='CWDLoss')), 'names weights; CWDLoss takes nothing'),
+        (dict(teacher_extra=FUSED), "teacher_extra='decode_head.fusion_conv'; allowed: a dict"),
+        (dict(teacher_extra=dict(weights='fusion')), "tap 'fusion'"),
+    ],
+)
+def test_wrong_further_taps_are_named(model_config, changes, message):
+    model_config['distill'] = dict(extra=EXTRA | changes)
+    with pytest.raises(UserError, match=f'model.distill.extra.*{message}'):
+        MODELS.build(model_config)
+
+
+@pytest.fixture
+def detection(detection_files):
+    """The ``model`` of a detector's recipe, and its scope."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield load_config(detection_files['recipe']).model
+
+
+DETECTORS = [
+    'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py',
+    'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+]
+
+
+@pytest.mark.parametrize('name', DETECTORS)
+def test_mmdets_own_configs_are_teacher_and_student(tmp_path, name):
+    detector = load_config(name)
+    head = 'rpn_head' if 'faster' in name else 'bbox_head'
     with DefaultScope.overwrite_default_scope('mmdet'):
         torch.save(MODELS.build(detector.model).state_dict(), tmp_path / 'teacher.pth')
-        detector.dump(tmp_path / 'teacher.py')
-        taps = dict(neck='neck[0]', scores='bbox_head[0][1]')
+        taps = dict(neck='neck[0]', scores=f'{head}[0][1]')
         distiller = MODELS.build(
             dict(
                 type='mmkd.Distiller',
                 student=detector.model,
-                teacher=dict(
-                    config=str(tmp_path / 'teacher.py'), checkpoint=str(tmp_path / 'teacher.pth')
-                ),
+                teacher=dict(config=name, checkpoint=str(tmp_path / 'teacher.pth')),
                 distill={
                     term: dict(student=tap, teacher=tap, loss=dict(type='FeatureMSELoss'))
                     for term, tap in taps.items()
@@ -287,3 +347,45 @@ def test_a_detector_is_distilled(tmp_path, name):
             )
         )
     assert distiller.distill.keys() == taps.keys()
+
+
+def test_the_tapped_scores_are_those_of_the_task_loss(detection):
+    """The student's head runs once, and the term's gradient goes through what it returned."""
+    distiller = MODELS.build(detection).train()
+    image = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    samples = [blank_samples(distiller.student, 64)[0] for _ in range(2)]
+    with record(distiller.student, [parse_tap('bbox_head')]) as recording:
+        losses = distiller.loss(image, samples)
+    assert recording.calls() == {'bbox_head': 1}
+    scores = recording.read(parse_tap('bbox_head[0][1]'))
+    for name in ('distill.scores', 'student.loss_cls'):
+        value = sum(losses[name]) if isinstance(losses[name], list) else losses[name]
+        (gradient,) = torch.autograd.grad(value, scores, retain_graph=True)
+        assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    'side, tap, message',
+    [
+        ('student', 'data_preprocessor', "never ran 'data_preprocessor'"),
+        ('teacher', 'bbox_head.loss_cls', "never ran 'bbox_head.loss_cls'"),
+        ('student', 'neck', 'tuple of 5.*add an index'),
+        ('student', 'neck[5]', r'tuple of 5, without \[5\]'),
+        ('teacher', 'rpn_head[0]', "'rpn_head': RetinaNet has no such module"),
+    ],
+)
+def test_a_detectors_wrong_taps_are_named(detection, side, tap, message):
+    detection.distill.scores[side] = tap
+    with pytest.raises(UserError, match=f'model.distill.scores: .*{message}'):
+        MODELS.build(detection)
+
+
+def test_a_loss_that_takes_labels_does_without_them_where_there_are_boxes(detection):
+    detection.distill = dict(
+        scores=dict(
+            student='bbox_head[0][1]', teacher='bbox_head[0][1]', loss=dict(type='LogitKDLoss')
+        )
+    )
+    distiller = MODELS.build(detection).train()
+    samples = blank_samples(distiller.student, 64)
+    assert distiller.loss(torch.randn(1, 3, 64, 64), samples)['distill.scores'] > 0

@@ -6,6 +6,8 @@ from mmkd.datasets.seed_augmentation import SeedAugmentation
 from mmkd.datasets.seeded_sampler import SeededIndex, SeededInfiniteSampler
 from mmkd.datasets.street import render_street
 from mmkd.datasets.streets import StreetScenes
+from mmkd.datasets.streets_detection import StreetScenesDetection
+from mmkd.datasets.voc_layout import VOCLayoutDataset
 
 __all__ = [
     'CamVidDataset',
@@ -14,5 +16,7 @@ __all__ = [
     'SeededIndex',
     'SeededInfiniteSampler',
     'StreetScenes',
+    'StreetScenesDetection',
+    'VOCLayoutDataset',
     'render_street',
 ]

@@ -7,16 +7,17 @@ from mmkd.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadStreet(BaseTransform):
-    """First loading transform of a :class:`StreetScenes` pipeline: renders the scene.
+    """First loading transform of a pipeline of StreetScenes: renders the scene.
 
-    Reads ``street`` = (split, index), ``size``, ``label_map`` and ``seg_fields``. Adds
+    Reads ``street`` = (split, index), ``size`` and ``label_map``. Adds
 
     * img: (H, W, 3) uint8, BGR
     * img_shape, ori_shape: (H, W)
-    * gt_seg_map: (H, W) uint8, with its name in seg_fields
+    * gt_seg_map: (H, W) uint8, with its name in seg_fields, where the data set has seg_fields
     * gt_bboxes: (n, 4) float32, x1 y1 x2 y2 in pixels, around what is visible of each sign,
       car, pedestrian and cyclist
     * gt_bboxes_labels: (n,) int64, the same classes as in gt_seg_map
+    * instances: the boxes once more, as MMDetection's LoadAnnotations and metrics read them
     """
 
     def transform(self, results: dict) -> dict:
@@ -30,8 +31,13 @@ class LoadStreet(BaseTransform):
             boxes, box_labels = boxes[box_labels != 255], box_labels[box_labels != 255]
         results['img'] = scene.image
         results['img_shape'] = results['ori_shape'] = scene.image.shape[:2]
-        results['gt_seg_map'] = label
-        results['seg_fields'].append('gt_seg_map')
+        if 'seg_fields' in results:
+            results['gt_seg_map'] = label
+            results['seg_fields'].append('gt_seg_map')
         results['gt_bboxes'] = boxes
         results['gt_bboxes_labels'] = box_labels
+        results['instances'] = [
+            dict(bbox=box, bbox_label=label, ignore_flag=0)
+            for box, label in zip(boxes.tolist(), box_labels.tolist(), strict=True)
+        ]
         return results

@@ -18,6 +18,10 @@ class SeededIndex(int):
         self.seed = seed
         return self
 
+    def __sub__(self, other: int) -> 'SeededIndex':
+        # How a concatenation of data sets finds the index within one of them.
+        return SeededIndex(int(self) - other, self.seed)
+
     def __reduce__(self) -> tuple:
         return SeededIndex, (int(self), self.seed)
 

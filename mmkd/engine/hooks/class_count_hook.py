@@ -1,8 +1,8 @@
 from collections.abc import Sequence
 
+from mmdet.models.roi_heads.mask_heads import FusedSemanticHead
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import nn
 
 from mmkd.distiller import Distiller
@@ -15,7 +15,8 @@ from mmkd.registry import HOOKS
 class ClassCountHook(Hook):
     """Refuses to train a head whose ``num_classes`` is not the data set's number of classes.
 
-    It looks at MMSegmentation's heads, auxiliary ones too; MMDetection has a hook of its own.
+    It looks at every head of a segmentor or detector, auxiliary ones too, but at no region
+    proposal network, whose one class is "object".
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -33,7 +34,7 @@ def check_class_count(model: nn.Module, classes: Sequence[str] | None) -> None:
         ('model.student', model.student) if isinstance(model, Distiller) else ('model', model)
     )
     for name, module in network.named_modules():
-        if classes is None or not isinstance(module, BaseDecodeHead):
+        if classes is None or not _classifies(name, module):
             continue
         count = module.num_classes
         if count != len(classes):
@@ -41,3 +42,13 @@ def check_class_count(model: nn.Module, classes: Sequence[str] | None) -> None:
                 f'{key}.{name}.num_classes={count}, but the data set has '
                 f'{len(classes)} classes: {", ".join(classes)}'
             )
+
+
+def _classifies(name: str, module: nn.Module) -> bool:
+    # Heads of MMSegmentation and MMDetection share no base, but their names and this attribute.
+    return (
+        type(module).__name__.endswith('Head')
+        and hasattr(module, 'num_classes')
+        and 'rpn_head' not in name.split('.')
+        and not isinstance(module, FusedSemanticHead)  # its classes are pixels', not boxes'
+    )

@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/datasets/bccd.py',
+    '../_base_/models/faster_rcnn_r18half.py',
+    '../_base_/schedules/bccd_40_epochs.py',
+    '../_base_/detection_runtime.py',
+]
+model = dict(roi_head=dict(bbox_head=dict(num_classes=3)))

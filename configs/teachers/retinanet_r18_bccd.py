@@ -1,0 +1,7 @@
+_base_ = [
+    '../_base_/datasets/bccd.py',
+    '../_base_/models/retinanet_r18.py',
+    '../_base_/schedules/bccd_40_epochs.py',
+    '../_base_/detection_runtime.py',
+]
+model = dict(bbox_head=dict(num_classes=3))

@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/datasets/streets_detection.py',
+    '../_base_/models/retinanet_r18.py',
+    '../_base_/schedules/detection_quick.py',
+    '../_base_/detection_runtime.py',
+]

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mmkd.configs import load_config
+from mmkd.datasets import StreetScenesDetection, render_street
+from mmkd.datasets.camvid_classes import CLASSES, PALETTE
+from mmkd.errors import UserError
+from mmkd.registry import DATASETS
+
+LOAD = [dict(type='mmkd.LoadStreet'), dict(type='LoadAnnotations', with_bbox=True)]
+PACK = dict(type='PackDetInputs', meta_keys=('instances', 'img_path'))
+
+
+@pytest.fixture(autouse=True)
+def _mmdet_scope():
+    init_default_scope('mmdet')
+
+
+def streets(**changes):
+    config = dict(type='mmkd.StreetScenesDetection', length=6, size=(96, 128), **changes)
+    return DATASETS.build(dict(pipeline=[*LOAD, PACK], **config))
+
+
+def test_boxes_are_the_renderers():
+    data = streets(split='val')
+    for index in range(6):
+        street, sample = render_street(index, 'val', (96, 128)), data[index]
+        instances = sample['data_samples'].gt_instances
+        assert np.array_equal(sample['inputs'].numpy().transpose(1, 2, 0), street.image)
+        assert np.array_equal(instances.bboxes.numpy(), street.boxes)
+        names = [data.metainfo['classes'][label] for label in instances.labels]
+        assert names == [CLASSES[label] for label in street.box_labels]
+        assert len(sample['data_samples'].metainfo['instances']) == len(street.boxes)
+
+
+def test_classes_have_the_colours_of_the_segmentation():
+    info = StreetScenesDetection.METAINFO
+    for name, colour in zip(info['classes'], info['palette'], strict=True):
+        assert list(colour) == PALETTE[CLASSES.index(name)]
+
+
+def test_chosen_classes_are_renumbered_and_empty_scenes_kept():
+    data = streets(metainfo=dict(classes=('Bicyclist', 'Car')))
+    assert len(data) == 6
+    cyclist, car = CLASSES.index('Bicyclist'), CLASSES.index('Car')
+    for index in range(6):
+        labels = data[index]['data_samples'].gt_instances.labels.tolist()
+        rendered = render_street(index, 'train', (96, 128)).box_labels
+        assert labels == [[cyclist, car].index(k) for k in rendered if k in (cyclist, car)]
+    nothing = streets(metainfo=dict(classes=('Sky',)))
+    assert len(nothing) == 6 and len(nothing[0]['data_samples'].gt_instances) == 0
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(split='dev'), "split='dev'"),
+        (dict(length=0), 'length=0'),
+        (dict(size=(0, 5)), 'size='),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(UserError, match=message):
+        StreetScenesDetection(**arguments)
+
+
+@pytest.mark.parametrize('name', ['streets_detection', 'bccd'])
+def test_training_pipeline_keeps_boxes_on_their_objects(name, shared, monkeypatch):
+    """Augmented boxes lie in the image, and the crop is 240 rows by 320 columns."""
+    config = load_config(f'configs/_base_/datasets/{name}.py').train_dataloader
+    if name == 'bccd':
+        config.dataset.data_root = str(shared / 'data/bccd')
+    config.update(num_workers=0, persistent_workers=False, batch_size=4)
+    batch = next(iter(Runner.build_dataloader(config, seed=0)))
+    for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True):
+        height, width = image.shape[1:]
+        assert height <= 240 and width <= 320 and width > height
+        boxes = sample.gt_instances.bboxes.tensor
+        assert len(boxes) > 0 and (boxes[:, :2] >= 0).all()
+        assert (boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()

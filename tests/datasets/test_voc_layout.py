@@ -1,0 +1,150 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+
+from mmkd.configs import load_config
+from mmkd.datasets import SeedAugmentation, SeededIndex
+from mmkd.errors import UserError
+from mmkd.registry import DATASETS
+
+OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>
+<xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax>
+</bndbox></object>"""
+XML = '<annotation><size><width>40</width><height>30</height></size>{objects}</annotation>'
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='PackDetInputs', meta_keys=('sample_idx', 'img_path')),
+]
+
+
+@pytest.fixture(autouse=True)
+def _mmdet_scope():
+    init_default_scope('mmdet')
+
+
+def write(root: Path, name: str, *objects: tuple) -> None:
+    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    text = ''.join(OBJECT.format(name=n, difficult=d, box=b) for n, d, b in objects)
+    (root / f'Annotations/{name}.xml').write_text(XML.format(objects=text))
+    cv2.imwrite(str(root / f'JPEGImages/{name}.jpg'), np.zeros((30, 40, 3), np.uint8))
+    with open(root / 'ImageSets/Main/train.txt', 'a') as names:
+        names.write(f'{name}\n')
+
+
+def voc(root: Path, **changes):
+    config = dict(
+        type='mmkd.VOCLayoutDataset', data_root=str(root), ann_file='ImageSets/Main/train.txt',
+        data_prefix=dict(sub_data_root=''), metainfo=dict(classes=('cell', 'plate')),
+        pipeline=PIPELINE,
+    )  # fmt: skip
+    return DATASETS.build(dict(config, **changes))
+
+
+def test_boxes_classes_and_difficult_objects(tmp_path):
+    write(
+        tmp_path, 'a', ('plate', 0, (1, 1, 11, 21)), ('cell', 1, (2, 3, 9, 9)), ('dog', 0, [1] * 4)
+    )
+    sample = voc(tmp_path)[0]['data_samples']
+    # PASCAL VOC counts pixels from 1.
+    assert sample.gt_instances.bboxes.tensor.tolist() == [[0, 0, 10, 20]]
+    assert sample.gt_instances.labels.tolist() == [1]
+    assert sample.ignored_instances.bboxes.tensor.tolist() == [[1, 2, 8, 8]]
+
+
+@pytest.mark.parametrize('box', [(5, 5, 5, 9), (5, 5, 9, 5), (5, 5, 5, 5), (9, 5, 5, 9)])
+@pytest.mark.parametrize('test_mode', [False, True])
+def test_boxes_without_area_are_left_out(tmp_path, box, test_mode):
+    write(tmp_path, 'a', ('cell', 0, box), ('cell', 0, (1, 1, 3, 3)))
+    data = voc(tmp_path, test_mode=test_mode)
+    assert [i['bbox'] for i in data.get_data_info(0)['instances']] == [[0, 0, 2, 2]]
+
+
+def test_images_without_boxes_are_kept(tmp_path):
+    write(tmp_path, 'a')
+    write(tmp_path, 'b', ('cell', 0, (1, 1, 3, 3)))
+    data = voc(tmp_path)
+    assert len(data) == 2 and len(data[0]['data_samples'].gt_instances) == 0
+
+
+@pytest.mark.parametrize(
+    'text, reason',
+    [
+        ('', 'no element found'),
+        ('<annotation><object>', 'no element found'),
+        ('no xml', 'syntax error'),
+        ('<annotation><object/></annotation>', 'NoneType'),
+        (XML.format(objects=OBJECT.format(name='cell', difficult=0, box='wxyz')), 'float'),
+        (XML.replace('40', 'wide'), 'wide'),
+        (None, 'No such file'),
+    ],
+)
+def test_a_bad_annotation_is_one_line_that_names_it(tmp_path, text, reason):
+    write(tmp_path, 'good', ('cell', 0, (1, 1, 3, 3)))
+    write(tmp_path, 'bad')
+    path = tmp_path / 'Annotations/bad.xml'
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(UserError, match=reason) as error:
+        voc(tmp_path)
+    assert str(error.value).startswith(f'annotation {path} cannot be read: ')
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('content', [b'', b'no image', None])
+def test_a_bad_image_is_named(tmp_path, content):
+    write(tmp_path, 'a', ('cell', 0, (1, 1, 3, 3)))
+    path = tmp_path / 'JPEGImages/a.jpg'
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(UserError, match='a.jpg cannot be read'):
+        voc(tmp_path)[0]
+
+
+def test_a_missing_list_is_named(tmp_path):
+    with pytest.raises(UserError, match='dataset.ann_file=.*nothing.txt does not exist'):
+        voc(tmp_path, ann_file='nothing.txt')
+
+
+def test_voc_has_its_own_classes_without_metainfo(tmp_path):
+    write(tmp_path, 'a', ('tvmonitor', 0, (1, 1, 3, 3)))
+    data = voc(tmp_path, metainfo=None)
+    assert len(data.metainfo['classes']) == 20
+    assert data[0]['data_samples'].gt_instances.labels.tolist() == [19]
+
+
+def test_both_years_draw_with_their_seeds(tmp_path, monkeypatch):
+    """The second data set of the concatenation knows its draw's seed like the first."""
+    for year in ('VOC2007', 'VOC2012'):
+        write(tmp_path / year, 'a')
+        (tmp_path / year / 'ImageSets/Main/train.txt').rename(
+            tmp_path / year / 'ImageSets/Main/trainval.txt'
+        )
+    config = load_config('configs/_base_/datasets/voc.py').train_dataloader.dataset
+    for part in config.datasets:
+        part.update(data_root=str(tmp_path), filter_cfg=None)
+    data = DATASETS.build(config)
+    seeds = []
+    monkeypatch.setattr(
+        SeedAugmentation, 'transform', lambda _, r: seeds.append(r['sample_idx'].seed) or r
+    )
+    assert 'VOC2007' in data[SeededIndex(0, 5)]['data_samples'].img_path
+    assert 'VOC2012' in data[SeededIndex(1, 6)]['data_samples'].img_path
+    assert seeds == [5, 6]
+
+
+def test_real_bccd_has_its_counts(shared):
+    config = load_config('configs/_base_/datasets/bccd.py')
+    counts = {}
+    for split, loader in (('train', config.train_dataloader), ('val', config.val_dataloader)):
+        loader.dataset.data_root = str(shared / 'data/bccd')
+        data = DATASETS.build(loader.dataset)
+        labels = [
+            i['bbox_label'] for k in range(len(data)) for i in data.get_data_info(k)['instances']
+        ]
+        counts[split] = len(data), np.bincount(labels)
+    assert (counts['train'][0], counts['val'][0]) == (205, 87)
+    # Counted in the XML files; two RBC of 3350 have no area.
+    assert (counts['train'][1] + counts['val'][1]).tolist() == [301, 3348, 292]
