@@ -142,3 +142,36 @@ def test_data_roots_inside_wrappers_are_checked(tmp_path):
         check_data_roots(config, 'loader', 'val_dataloader')
     parts.pop()
     check_data_roots(Config(dict(loader=dict(dataset=wrapped))), 'loader')
+
+
+def without_scope(node):
+    if isinstance(node, dict):
+        return {k: without_scope(v) for k, v in node.items() if k != '_scope_' and v is not None}
+    return [without_scope(v) for v in node] if isinstance(node, list | tuple) else node
+
+
+@pytest.mark.parametrize(
+    'name, own, feature, head',
+    [
+        ('retinanet', 'retinanet/retinanet_r50_fpn_2x_coco.py', 0.005, 0.02),
+        ('gfl', 'gfl/gfl_r50_fpn_ms-2x_coco.py', 0.1, 0.05),
+        ('fcos', 'fcos/fcos_r50-caffe_fpn_gn-head_ms-640-800-2x_coco.py', 0.01, 0.05),
+        ('faster_rcnn', 'faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py', 0.002, 0.1),
+    ],
+)
+def test_frs_trains_mmdets_students_by_the_papers_weights(name, own, feature, head):
+    config, own = load_config(f'configs/{name}_r101_r50_frs.py'), load_config(f'mmdet::{own}')
+    assert without_scope(config.model.student.to_dict()) == without_scope(own.model.to_dict())
+    assert config.optim_wrapper == own.optim_wrapper
+    seed, *pipeline = without_scope(config.to_dict()['train_dataloader']['dataset']['pipeline'])
+    assert pipeline == without_scope(own.to_dict()['train_dataloader']['dataset']['pipeline'])
+    terms = config.model.distill
+    assert (terms.feature.weight, terms.head.weight) == (feature, head)
+    for term in terms.values():
+        assert term.schedule == dict(type='linear_warmup', begin=0, end=500)
+        assert len(term.student) == len(term.teacher) == 5
+    # The address names its config, but for the underscores of MMDetection 2.
+    teacher = Path(config.model.teacher.config).stem.replace('-', '_').replace('ms_', 'mstrain_')
+    address = Path(config.model.teacher.checkpoint)
+    assert address.parent.name.replace('-', '_') == teacher
+    assert address.name.startswith(address.parent.name)

@@ -5,6 +5,8 @@ from mmkd.losses.cwd_loss import CWDLoss
 from mmkd.losses.fam_loss import FAMLoss
 from mmkd.losses.feature_mse_loss import FeatureMSELoss
 from mmkd.losses.frequency_attention_loss import FrequencyAttentionLoss
+from mmkd.losses.frs_feature_loss import FRSFeatureLoss
+from mmkd.losses.frs_head_loss import FRSHeadLoss
 from mmkd.losses.gradient_at_loss import GradientATLoss
 from mmkd.losses.logit_kd_loss import LogitKDLoss
 
@@ -12,6 +14,8 @@ __all__ = [
     'ActivationATLoss',
     'CWDLoss',
     'FAMLoss',
+    'FRSFeatureLoss',
+    'FRSHeadLoss',
     'FeatureMSELoss',
     'FrequencyAttentionLoss',
     'GradientATLoss',

@@ -50,6 +50,26 @@ def feature_pair(
     return student.to(dtype), teacher.detach().to(dtype)
 
 
+def pyramid_levels(owner: str, **sides: Tensor | tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Pair the levels of feature pyramids that a list of taps each yields.
+
+    Args:
+        owner: Name of the loss, for messages.
+        **sides: Per argument of the loss, one tensor a level; a tensor alone is one level.
+
+    Returns:
+        Per level, one tensor of each side.
+
+    Raises:
+        UserError: The sides have different numbers of levels.
+    """
+    levels = {name: (x,) if isinstance(x, Tensor) else tuple(x) for name, x in sides.items()}
+    if len({len(side) for side in levels.values()}) > 1:
+        counts = ', '.join(f'{name} {len(side)}' for name, side in levels.items())
+        raise UserError(f'{owner} needs one tap a level on every side, got {counts}')
+    return list(zip(*levels.values(), strict=True))
+
+
 def smaller_size(student: Tensor, teacher: Tensor) -> tuple[int, int]:
     """The smaller height and the smaller width of two (..., H, W)."""
     height, width = map(min, student.shape[-2:], teacher.shape[-2:])

@@ -1,0 +1,13 @@
+_base_ = [
+    '_base_/datasets/streets_detection.py',
+    '_base_/distillers/faster_rcnn_r18half_frs.py',
+    '_base_/schedules/detection_quick.py',
+    '_base_/detection_runtime.py',
+]
+model = dict(
+    teacher=dict(
+        config='configs/teachers/faster_rcnn_r18_streets.py',
+        checkpoint='work_dirs/faster_rcnn_r18_streets/best.pth',
+    ),
+    distill=dict(feature=dict(weight=0.002), head=dict(weight=0.1)),
+)

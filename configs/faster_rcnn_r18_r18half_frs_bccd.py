@@ -1,0 +1,14 @@
+_base_ = [
+    '_base_/datasets/bccd.py',
+    '_base_/distillers/faster_rcnn_r18half_frs.py',
+    '_base_/schedules/bccd_40_epochs.py',
+    '_base_/detection_runtime.py',
+]
+model = dict(
+    student=dict(roi_head=dict(bbox_head=dict(num_classes=3))),
+    teacher=dict(
+        config='configs/teachers/faster_rcnn_r18_bccd.py',
+        checkpoint='work_dirs/faster_rcnn_r18_bccd/best.pth',
+    ),
+    distill=dict(feature=dict(weight=0.002), head=dict(weight=0.1)),
+)

@@ -1,0 +1,14 @@
+_base_ = [
+    '_base_/datasets/bccd.py',
+    '_base_/distillers/retinanet_r18half_frs.py',
+    '_base_/schedules/bccd_40_epochs.py',
+    '_base_/detection_runtime.py',
+]
+model = dict(
+    student=dict(bbox_head=dict(num_classes=3)),
+    teacher=dict(
+        config='configs/teachers/retinanet_r18_bccd.py',
+        checkpoint='work_dirs/retinanet_r18_bccd/best.pth',
+    ),
+    distill=dict(feature=dict(weight=0.005), head=dict(weight=0.02)),
+)

@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmkd.ops.feature_richness import (
+    feature_richness,
+    rich_cross_entropy,
+    rich_feature_distance,
+)
+
+
+def rand(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def by_loops(student, teacher, richness, at):
+    """The weighted mean as the paper writes it: sums over samples, positions and channels."""
+    n, c, h, w = student.shape
+    numerator = denominator = 0.0
+    for i in range(n):
+        for y in range(h):
+            for x in range(w):
+                s = float(richness[i, y, x])
+                denominator += s
+                for k in range(c):
+                    numerator += s * at(float(student[i, k, y, x]), float(teacher[i, k, y, x]))
+    return numerator / denominator
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def square(s, t):
+    return (t - s) ** 2
+
+
+def cross_entropy(s, t):
+    p, q = sigmoid(s), sigmoid(t)
+    return -(q * math.log(p) + (1 - q) * math.log(1 - p))
+
+
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
+    st.integers(0, 99),
+)
+def test_equals_the_definition(shape, seed):
+    student, teacher = rand(*shape, seed=seed), rand(*shape, seed=seed + 100)
+    scores = rand(shape[0], 3, *shape[2:], seed=seed + 200)
+    richness = feature_richness(scores)
+    for y in range(shape[2]):
+        for x in range(shape[3]):
+            highest = max(sigmoid(float(scores[0, k, y, x])) for k in range(3))
+            assert float(richness[0, y, x]) == pytest.approx(highest, rel=1e-12)
+    for function, at in ((rich_feature_distance, square), (rich_cross_entropy, cross_entropy)):
+        value = float(function(student, teacher, richness))
+        assert value == pytest.approx(by_loops(student, teacher, richness, at), rel=1e-10)
+
+
+def test_by_hand():
+    """Two locations, of richness 1/2 and 1/4; squares 4 + 1 and 9 over the channels."""
+    richness = torch.tensor([[[0.5, 0.25]]])
+    student = torch.tensor([[[[0.0, 0.0]], [[0.0, 0.0]]]])
+    teacher = torch.tensor([[[[2.0, 3.0]], [[1.0, 0.0]]]])
+    value = rich_feature_distance(student, teacher, richness)
+    assert float(value) == pytest.approx((0.5 * 5 + 0.25 * 9) / 0.75)
+
+
+def test_samples_share_one_normalisation():
+    """An image where the teacher finds nothing counts little, not as much as the others."""
+    student, teacher = torch.zeros(2, 1, 1, 1), torch.tensor([1.0, 10.0]).view(2, 1, 1, 1)
+    richness = torch.tensor([0.99, 0.01]).view(2, 1, 1)
+    value = rich_feature_distance(student, teacher, richness)
+    assert float(value) == pytest.approx(0.99 * 1 + 0.01 * 100)
+
+
+@pytest.mark.parametrize('function', [rich_feature_distance, rich_cross_entropy])
+def test_nothing_rich_is_zero_with_zero_gradient(function):
+    student = torch.ones(1, 2, 3, 3, requires_grad=True)
+    value = function(student, torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3))
+    value.backward()
+    assert value == 0 and student.grad.abs().sum() == 0
+
+
+def test_scale_of_the_richness_cancels():
+    student, teacher, richness = rand(2, 3, 4, 5), rand(2, 3, 4, 5, seed=1), rand(2, 4, 5).abs()
+    for function in (rich_feature_distance, rich_cross_entropy):
+        torch.testing.assert_close(
+            function(student, teacher, richness), function(student, teacher, 1e-3 * richness)
+        )
