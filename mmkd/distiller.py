@@ -13,7 +13,7 @@ from mmkd.dry_run import blank_samples
 from mmkd.errors import UserError
 from mmkd.ops.gradient import input_gradient
 from mmkd.registry import MODELS
-from mmkd.taps import INPUT_GRADIENT, Recording, Tap, find_module, record
+from mmkd.taps import INPUT_GRADIENT, Recording, Tap, record
 from mmkd.teacher import Teacher, check_teacher_keys
 from mmkd.term import Term, build_term, reason
 
@@ -155,10 +155,9 @@ class Distiller(BaseModel):
         """
         for name, term in self.distill.items():
             with _blame(name):
-                for tap in term.student_taps:
-                    _check_tap(self.student, tap)
-                for tap in term.teacher_taps:
-                    _check_tap(self.teacher.network, tap)
+                term.resolve_taps(self.student, self.teacher.network)
+                _check_input_gradient(self.student, term.student_taps)
+                _check_input_gradient(self.teacher.network, term.teacher_taps)
         inputs = self.teacher.inputs
         divisor = math.lcm(inputs.student.divisor, inputs.teacher.divisor)
         side = -(-64 // divisor) * divisor
@@ -191,11 +190,9 @@ class Distiller(BaseModel):
         return recording
 
 
-def _check_tap(network: nn.Module, tap: Tap) -> None:
-    if tap != INPUT_GRADIENT:
-        find_module(network, tap.path)
-    elif blank_samples(network, 64) is None:
-        raise UserError(f'tap {str(tap)!r} needs an MMSegmentation or MMDetection model')
+def _check_input_gradient(network: nn.Module, taps: Sequence[Tap]) -> None:
+    if INPUT_GRADIENT in taps and blank_samples(network, 64) is None:
+        raise UserError(f'tap {str(INPUT_GRADIENT)!r} needs an MMSegmentation or MMDetection model')
 
 
 def _labels(data_samples: Sequence) -> Tensor | None:

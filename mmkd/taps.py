@@ -8,6 +8,10 @@ of its calls, and ``[i]`` indexes that tuple.
 
 One word is no module: ``input_gradient``, the gradient of the network's own task loss with respect
 to the batch (:func:`mmkd.ops.gradient.input_gradient`).
+
+Where a paper counts layers, a network may take its numbers: a module that declares
+``tap_aliases = {'yolo': {6: 'stage3.1'}}`` has the tap ``yolo[6]`` stand for its
+submodule ``stage3.1`` (and ``''`` for itself). Modules may add to one alias.
 """
 
 import difflib
@@ -113,6 +117,28 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     near = difflib.get_close_matches(path, modules, n=3, cutoff=0.4)
     hint = f'nearest: {", ".join(near)}' if near else f'top level: {_children(model)}'
     raise UserError(f'tap {path!r}: {type(model).__name__} has no such module ({hint})')
+
+
+def resolve_tap(model: nn.Module, tap: Tap) -> Tap:
+    """The tap by module path for one that may go by an alias.
+
+    Raises:
+        UserError: ``model`` has neither the module nor the layer of that number.
+    """
+    if tap == INPUT_GRADIENT:
+        return tap
+    layers = {
+        number: '.'.join(filter(None, (path, part)))
+        for path, module in model.named_modules()
+        for number, part in getattr(module, 'tap_aliases', {}).get(tap.path, {}).items()
+    }
+    if not layers:
+        find_module(model, tap.path)
+        return tap
+    if not tap.index or tap.index[0] not in layers:
+        allowed = ', '.join(f'{tap.path}[{number}]' for number in sorted(layers))
+        raise UserError(f'tap {str(tap)!r} names no layer of this network; allowed: {allowed}')
+    return Tap(layers[tap.index[0]], tap.index[1:])
 
 
 @contextmanager

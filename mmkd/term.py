@@ -11,7 +11,7 @@ from mmkd.adapters import build_adapter
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 from mmkd.schedules import build_schedule
-from mmkd.taps import Recording, Tap, parse_tap
+from mmkd.taps import Recording, Tap, parse_tap, resolve_tap
 
 _KEYS = ('student', 'teacher', 'teacher_extra', 'loss', 'adapter', 'weight', 'schedule')
 
@@ -75,6 +75,19 @@ class Term(nn.Module):
     def teacher_taps(self) -> list[Tap]:
         """All that the term reads from the teacher."""
         return [*self.compared_taps, *chain.from_iterable(self.extra_taps.values())]
+
+    def resolve_taps(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Find the tapped modules in the two networks.
+
+        Raises:
+            UserError: a network has no such module.
+        """
+        self.student_taps = [resolve_tap(student, tap) for tap in self.student_taps]
+        self.compared_taps = [resolve_tap(teacher, tap) for tap in self.compared_taps]
+        self.extra_taps = {
+            key: [resolve_tap(teacher, tap) for tap in taps]
+            for key, taps in self.extra_taps.items()
+        }
 
     def build(self, student: Recording, teacher: Recording) -> None:
         """Build the adapter for the recorded features and try the loss on them once.

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmkd.errors import UserError
-from mmkd.taps import Tap, find_module, parse_tap, record
+from mmkd.taps import Tap, find_module, parse_tap, record, resolve_tap
 
 
 class Net(nn.Module):
@@ -136,3 +136,38 @@ def test_unknown_module_names_the_nearest():
         find_module(Net(), 'haed')
     with pytest.raises(UserError, match='top level: stem, act, shared, head, tail'):
         find_module(Net(), 'zzzzzzzzzzzz')
+
+
+class Numbered(Net):
+    """A network whose paper counts its layers."""
+
+    tap_aliases = {'net': {0: 'stem', 3: 'head.0'}}
+
+    def __init__(self):
+        super().__init__()
+        self.head.tap_aliases = {'net': {4: ''}, 'other': {4: '0'}}
+
+
+def resolve(text):
+    return str(resolve_tap(Numbered(), parse_tap(text)))
+
+
+def test_a_layer_goes_by_its_papers_number():
+    assert resolve('net[0]') == 'stem'
+    assert resolve('net[3][-1]') == 'head.0[-1]'
+    assert resolve('net[4]') == 'head' and resolve('other[4]') == 'head.0'
+    assert resolve('shared[1]') == 'shared[1]'
+
+
+@pytest.mark.parametrize('text', ['net[1]', 'net[-1]', 'net', 'net[99][0]'])
+def test_unknown_number_names_those_that_exist(text):
+    with pytest.raises(UserError) as error:
+        resolve(text)
+    assert str(error.value) == (
+        f'tap {text!r} names no layer of this network; allowed: net[0], net[3], net[4]'
+    )
+
+
+def test_unknown_alias_is_an_unknown_module():
+    with pytest.raises(UserError, match='has no such module'):
+        resolve('yolo[6]')
