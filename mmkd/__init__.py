@@ -5,7 +5,14 @@ from mmkd.version import __version__
 
 check_requirements()
 
-# Registers.
-from mmkd import checkpoint, datasets, distiller, engine, evaluation, losses  # noqa: E402, F401
+from mmkd import (  # noqa: E402, F401  (registers)
+    checkpoint,
+    datasets,
+    distiller,
+    engine,
+    evaluation,
+    losses,
+    models,
+)
 
 __all__ = ['__version__']

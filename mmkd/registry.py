@@ -3,7 +3,13 @@
 from mmengine import registry as _root
 
 MODELS = _root.Registry(
-    'model', parent=_root.MODELS, scope='mmkd', locations=['mmkd.distiller', 'mmkd.losses']
+    'model',
+    parent=_root.MODELS,
+    scope='mmkd',
+    locations=['mmkd.distiller', 'mmkd.losses', 'mmkd.models'],
+)
+TASK_UTILS = _root.Registry(
+    'task util', parent=_root.TASK_UTILS, scope='mmkd', locations=['mmkd.models']
 )
 DATASETS = _root.Registry(
     'dataset', parent=_root.DATASETS, scope='mmkd', locations=['mmkd.datasets']

@@ -1,0 +1,5 @@
+"""Architectures that MMSegmentation and MMDetection lack."""
+
+from mmkd.models.yolo11 import YOLO11PAFPN, YOLO11Backbone, YOLO11Head
+
+__all__ = ['YOLO11Backbone', 'YOLO11Head', 'YOLO11PAFPN']
