@@ -23,12 +23,12 @@ class Scale:
     deep_blocks: bool
 
     def channels(self, planned: int) -> int:
-        """The channels of a layer that the plan gives ``planned``, a multiple of 8."""
-        return -(-int(min(planned, self.max_channels) * self.width) // 8) * 8
+        """The channels of a layer that the plan gives ``planned``."""
+        return int(min(planned, self.max_channels) * self.width)
 
     def repeats(self, planned: int) -> int:
-        """The blocks of a stage that the plan gives ``planned``, at least 1."""
-        return max(round(planned * self.depth), 1)
+        """The blocks of a stage that the plan gives ``planned``."""
+        return round(planned * self.depth)
 
 
 SCALES = {

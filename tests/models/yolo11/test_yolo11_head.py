@@ -47,7 +47,10 @@ def test_predicts_what_survives_nms(build):
     network = build('n', 3).eval()  # weights that make scores differ
     scores, boxes = network(images(), mode='tensor')
     network.bbox_head.test_cfg.update(score_thr=0.0, max_per_img=40)
-    found = network.predict(images(), [sample(), sample()])
+    samples = [sample(), sample()]
+    for s in samples:  # the network's images are a quarter and half as large as the originals
+        s.set_metainfo(dict(scale_factor=(0.25, 0.5)))
+    found = network.predict(images(), samples)
     corners = network.bbox_head.decode(boxes)
     for i, detections in enumerate(s.pred_instances for s in found):
         probability = torch.cat([s[i].flatten(1) for s in scores], 1).sigmoid().T
@@ -55,7 +58,8 @@ def test_predicts_what_survives_nms(build):
         box = box[:, None].expand(-1, 3, -1).reshape(-1, 4)
         label = torch.arange(3).expand(len(probability), -1).flatten()
         keep = batched_nms(box, probability.flatten(), label, 0.7)[:40]
-        torch.testing.assert_close(detections.bboxes, box[keep], rtol=0, atol=1e-4)
+        original = box[keep] * torch.tensor([4.0, 2, 4, 2])
+        torch.testing.assert_close(detections.bboxes, original, rtol=0, atol=1e-3)
         torch.testing.assert_close(detections.scores, probability.flatten()[keep])
         assert torch.equal(detections.labels, label[keep])
 
@@ -116,6 +120,26 @@ def test_one_object_at_a_corner_and_a_flat_one_train(network):
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.requires_grad)
+
+
+def test_distances_beyond_the_last_bin_aim_just_below_it(network):
+    """One bin is always left above a target, for the part that does not fall on the bin below."""
+    aims = []
+
+    class Spy(nn.Module):
+        def forward(self, pred, target, weight, avg_factor):
+            aims.append(target)
+            return pred.sum()
+
+    network.bbox_head.loss_dfl = Spy()
+    network.loss(images(count=1), [sample([[-900, -900, 900, 900]], [0])])
+    assert aims[0].numel() == 40 and (aims[0] - 14.99).abs().max() < 1e-5
+
+
+def test_many_classes_share_a_hundred_channels(build):
+    with torch.device('meta'):
+        head = build('n', 365).bbox_head
+    assert {branch[-1].in_channels for branch in head.class_branches} == {100}
 
 
 def test_loss_is_computed_in_float32_under_autocast(network):
