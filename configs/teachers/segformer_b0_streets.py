@@ -4,8 +4,6 @@ _base_ = [
     '../_base_/schedules/quick.py',
     '../_base_/default_runtime.py',
 ]
-# Early on a transformer gains more from twice the steps than from twice the batch.
-train_dataloader = dict(batch_size=4)
 optim_wrapper = dict(optimizer=dict(lr=6e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=50, by_epoch=False),

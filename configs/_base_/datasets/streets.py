@@ -13,7 +13,7 @@ test_pipeline = [  # for images of one's own
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,  # within minutes, twice the steps teach more than twice the batch
     num_workers=2,
     persistent_workers=True,
     drop_last=True,
