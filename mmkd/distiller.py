@@ -58,6 +58,8 @@ class Distiller(BaseModel):
         self.distill = nn.ModuleDict(terms)
         check_teacher_keys(teacher)
         self.teacher = Teacher(**teacher, student_preprocessor=student.get('data_preprocessor'))
+        self.not_finite: dict[str, str] = {}
+        """Of the last step's terms, by name: what was NaN or infinite."""
         self._teacher_calls = self._build_terms()
         self.register_load_state_dict_pre_hook(_accept_student_weights)
 
@@ -80,6 +82,7 @@ class Distiller(BaseModel):
         teacher = self.read_teacher(inputs, data_samples) if terms else None
         losses, student = self._read_student(inputs, data_samples, _taps(terms, 'student_taps'))
         losses = {_PREFIX + name: value for name, value in losses.items()}
+        self.not_finite.clear()
         for name, term in self.distill.items():
             if name in terms:
                 labels = _labels(data_samples) if term.takes_labels else None
@@ -89,6 +92,9 @@ class Distiller(BaseModel):
                         f'model.distill.{name} has no gradient: its student taps lie in a frozen '
                         'or checkpointed (with_cp) part of the student; tap behind it'
                     )
+                if not torch.isfinite(value):
+                    compared = term.describe(student, teacher)
+                    self.not_finite[name] = f'model.distill.{name} is {value.item()}: {compared}'
                 losses[_TERMS + name] = term.current_weight * value
             else:
                 # Every parameter has a gradient in every step, as DistributedDataParallel wants.

@@ -107,6 +107,15 @@ class Term(nn.Module):
         if value.dim() != 0:
             raise UserError(f'loss returned shape {tuple(value.shape)}; allowed: a 0-dim tensor')
 
+    def describe(self, student: Recording, teacher: Recording) -> str:
+        """Statistics of what the term compares, in one line."""
+        sides = (('student', self.student_taps, student), ('teacher', self.teacher_taps, teacher))
+        return ', '.join(
+            f'{side} {tap} {_statistics(recording.read(tap))}'
+            for side, taps, recording in sides
+            for tap in taps
+        )
+
     def set_time(self, t: int) -> None:
         """Set the current weight for iteration (or epoch, with ``by_epoch``) ``t``."""
         self.current_weight = self.weight * self.schedule(t)
@@ -176,6 +185,15 @@ def _read(taps: list[Tap], recording: Recording) -> tuple:
 def _read_frozen(taps: list[Tap], recording: Recording) -> tuple:
     # A teacher that was asked for its input's gradient ran with a graph, which is gone.
     return tuple(feature.detach() for feature in _read(taps, recording))
+
+
+def _statistics(feature: Tensor) -> str:
+    feature = feature.detach().double()
+    known = feature[torch.isfinite(feature)]
+    text = f'{tuple(feature.shape)}'
+    if known.numel():
+        text += f' from {known.min():.3g} to {known.max():.3g}'
+    return f'{text} with {feature.numel() - known.numel()} values not finite'
 
 
 def _unwrap(features: tuple) -> Tensor | tuple:

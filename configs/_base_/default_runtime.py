@@ -16,6 +16,7 @@ default_hooks = dict(
     step_seed=dict(type='mmkd.StepSeedHook'),
     term_schedule=dict(type='mmkd.TermScheduleHook'),
     class_count=dict(type='mmkd.ClassCountHook'),
+    finite_gradient=dict(type='mmkd.FiniteGradientHook'),
     teacher_score=dict(type='mmkd.TeacherScoreHook'),
     checkpoint=dict(
         type='CheckpointHook',

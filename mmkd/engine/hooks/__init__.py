@@ -2,6 +2,7 @@
 
 from mmkd.engine.hooks.best_checkpoint_hook import BestCheckpointHook
 from mmkd.engine.hooks.class_count_hook import ClassCountHook
+from mmkd.engine.hooks.finite_gradient_hook import FiniteGradientHook
 from mmkd.engine.hooks.step_seed_hook import StepSeedHook
 from mmkd.engine.hooks.student_checkpoint_hook import StudentCheckpointHook
 from mmkd.engine.hooks.teacher_score_hook import TeacherScoreHook
@@ -10,6 +11,7 @@ from mmkd.engine.hooks.term_schedule_hook import TermScheduleHook
 __all__ = [
     'BestCheckpointHook',
     'ClassCountHook',
+    'FiniteGradientHook',
     'StepSeedHook',
     'StudentCheckpointHook',
     'TeacherScoreHook',
