@@ -319,6 +319,8 @@ for p, own in zip(parameters, expected):
     dist.all_reduce(own)
     torch.testing.assert_close(p.grad, own / 2, rtol=1e-3, atol=1e-5)
 print('equal', flush=True)
+dist.barrier()
+dist.destroy_process_group()
 """
 
 

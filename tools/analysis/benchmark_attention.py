@@ -13,11 +13,11 @@ from functools import partial
 
 import torch
 from mmengine.device import get_device
-from timing import median_ms
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from mmkd.engine.launch import run_tool
+from mmkd.engine.timing import median_ms
 from mmkd.ops.attention import attention_map
 
 MAPS = {'sum, p=1': ('sum', 1), 'sum, p=2': ('sum', 2), 'max, p=2': ('max', 2)}

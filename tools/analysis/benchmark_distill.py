@@ -19,11 +19,11 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from timing import median_ms
 
 from mmkd.configs import is_distillation, load_config, model_config
 from mmkd.distiller import Distiller
 from mmkd.engine.launch import run_tool
+from mmkd.engine.timing import median_ms
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 

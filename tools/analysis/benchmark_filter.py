@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from timing import median_ms
 from torch import Tensor
 
 from mmkd.engine.launch import run_tool
+from mmkd.engine.timing import median_ms
 from mmkd.ops.fourier import frequency_filter, frequency_mask
 
 
