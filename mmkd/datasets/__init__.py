@@ -2,6 +2,7 @@
 
 from mmkd.datasets.camvid import CamVidDataset
 from mmkd.datasets.load_street import LoadStreet
+from mmkd.datasets.scheduled_mix_dataset import ScheduledMixDataset
 from mmkd.datasets.seed_augmentation import SeedAugmentation
 from mmkd.datasets.seeded_sampler import SeededIndex, SeededInfiniteSampler
 from mmkd.datasets.street import render_street
@@ -12,6 +13,7 @@ from mmkd.datasets.voc_layout import VOCLayoutDataset
 __all__ = [
     'CamVidDataset',
     'LoadStreet',
+    'ScheduledMixDataset',
     'SeedAugmentation',
     'SeededIndex',
     'SeededInfiniteSampler',

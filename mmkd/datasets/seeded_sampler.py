@@ -9,21 +9,23 @@ from mmkd.registry import DATA_SAMPLERS
 
 
 class SeededIndex(int):
-    """A sample's index that also carries the seed of this draw of it."""
+    """A sample's index that also carries the number and the seed of this draw of it."""
 
     seed: int
+    draw: int
 
-    def __new__(cls, index: int, seed: int) -> 'SeededIndex':
+    def __new__(cls, index: int, seed: int, draw: int) -> 'SeededIndex':
         self = super().__new__(cls, index)
         self.seed = seed
+        self.draw = draw
         return self
 
     def __sub__(self, other: int) -> 'SeededIndex':
         # How a concatenation of data sets finds the index within one of them.
-        return SeededIndex(int(self) - other, self.seed)
+        return SeededIndex(int(self) - other, self.seed, self.draw)
 
     def __reduce__(self) -> tuple:
-        return SeededIndex, (int(self), self.seed)
+        return SeededIndex, (int(self), self.seed, self.draw)
 
 
 @DATA_SAMPLERS.register_module()
@@ -57,7 +59,7 @@ class SeededInfiniteSampler(Sampler):
                 order = rng.permutation(self.size) if self.shuffle else np.arange(self.size)
                 order_of = epoch
             seed = np.random.SeedSequence([self.seed, epoch, position]).generate_state(1)[0]
-            yield SeededIndex(order[position], int(seed))
+            yield SeededIndex(order[position], int(seed), draw)
 
     def __len__(self) -> int:
         """This process's draws in one pass."""

@@ -68,11 +68,12 @@ def test_processes_take_turns():
         shares.append(list(islice(sampler, 4)))
     together = [i for turn in zip(*shares, strict=True) for i in turn]
     assert [(int(i), i.seed) for i in together] == [(int(i), i.seed) for i in alone]
+    assert [i.draw for i in together] == list(range(12))
 
 
 def test_index_survives_pickling():
-    copy = pickle.loads(pickle.dumps(SeededIndex(4, 9)))
-    assert copy == 4 and copy.seed == 9
+    copy = pickle.loads(pickle.dumps(SeededIndex(4, 9, 23)))
+    assert copy == 4 and copy.seed == 9 and copy.draw == 23
 
 
 def test_plain_indices_seed_nothing():

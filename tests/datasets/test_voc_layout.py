@@ -130,8 +130,8 @@ def test_both_years_draw_with_their_seeds(tmp_path, monkeypatch):
     monkeypatch.setattr(
         SeedAugmentation, 'transform', lambda _, r: seeds.append(r['sample_idx'].seed) or r
     )
-    assert 'VOC2007' in data[SeededIndex(0, 5)]['data_samples'].img_path
-    assert 'VOC2012' in data[SeededIndex(1, 6)]['data_samples'].img_path
+    assert 'VOC2007' in data[SeededIndex(0, 5, 0)]['data_samples'].img_path
+    assert 'VOC2012' in data[SeededIndex(1, 6, 1)]['data_samples'].img_path
     assert seeds == [5, 6]
 
 

@@ -1,0 +1,2 @@
+_base_ = '../yolo11l_yolo11s_at.py'
+model = dict(distill=dict(layer6=None, layer8=None))

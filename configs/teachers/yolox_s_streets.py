@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/datasets/yolo_streets.py',
+    '../_base_/models/yolox_s.py',
+    '../_base_/schedules/yolo_quick.py',
+    '../_base_/yolo_runtime.py',
+]

@@ -1,0 +1,35 @@
+from collections.abc import Sequence
+
+from mmdet.datasets import MultiImageMixDataset
+
+from mmkd.datasets.seeded_sampler import SeededIndex
+from mmkd.registry import DATASETS
+
+
+@DATASETS.register_module()
+class ScheduledMixDataset(MultiImageMixDataset):
+    """MMDetection's mix of several images, which ends before training does.
+
+    From draw ``skip_from_draw`` of ``SeededInfiniteSampler`` on, over all processes, the
+    transforms in ``skip_type_keys`` are left out: mosaic trains on pictures that no test will
+    show. MMDetection's own switches count epochs and reload the data workers; here a draw is
+    augmented the same whoever reads it and wherever the run was resumed. Indices of other samplers
+    have no number and are always mixed.
+
+    Args:
+        skip_type_keys: types of the transforms that end.
+        skip_from_draw: images drawn before they do.
+        **kwargs: the ``dataset`` that is mixed, the ``pipeline`` that mixes.
+    """
+
+    def __init__(
+        self, skip_type_keys: Sequence[str], skip_from_draw: int, **kwargs: object
+    ) -> None:
+        super().__init__(**kwargs)
+        self.late_skips = tuple(skip_type_keys)
+        self.skip_from_draw = skip_from_draw
+
+    def __getitem__(self, index: int) -> dict:
+        late = isinstance(index, SeededIndex) and index.draw >= self.skip_from_draw
+        self.update_skip_type_keys(self.late_skips if late else ())
+        return super().__getitem__(index)
