@@ -48,3 +48,21 @@ def panel(pictures: Mapping[str, np.ndarray], height: int = 288) -> np.ndarray:
         columns.append(np.vstack([head, shown]))
         columns.append(np.full((height + bar, 4, 3), 255, np.uint8))
     return np.hstack(columns[:-1])
+
+
+def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Set panels one below the other, each filled up with white to the widest.
+
+    Args:
+        rows: BGR pictures, uint8.
+
+    Returns:
+        BGR picture, uint8.
+    """
+    width = max(row.shape[1] for row in rows)
+    white = (255, 255, 255)
+    filled = [
+        cv2.copyMakeBorder(row, 0, 0, 0, width - row.shape[1], cv2.BORDER_CONSTANT, value=white)
+        for row in rows
+    ]
+    return np.vstack(filled)

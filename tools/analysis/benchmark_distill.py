@@ -13,11 +13,12 @@ import tempfile
 from pathlib import Path
 
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
 from mmkd.configs import is_distillation, load_config, model_config
@@ -36,6 +37,32 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=15, help='timed steps of each kind')
     parser.add_argument('--threads', type=int, help="PyTorch's CPU threads")
     return parser.parse_args()
+
+
+def noise_labels(
+    student: dict, count: int, size: tuple[int, int], generator: torch.Generator
+) -> list[SegDataSample] | list[DetDataSample]:
+    """Annotations of ``count`` images of ``size`` for the student that a config describes.
+
+    A segmentor gets a class for every pixel, a detector twenty boxes of its first class.
+    """
+    if 'decode_head' in student:
+        classes = student.decode_head.num_classes
+        labels = torch.randint(classes, (count, 1, *size), generator=generator)
+        return [SegDataSample(gt_sem_seg=PixelData(data=x)).to(get_device()) for x in labels]
+    scale = torch.tensor([size[1], size[0], size[1], size[0]])
+    corners = torch.rand(count, 20, 2, 2, generator=generator).sort(dim=2).values
+    info = dict(
+        img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1, 1)
+    )
+    instances = [
+        InstanceData(bboxes=boxes, labels=torch.zeros(20, dtype=torch.long))
+        for boxes in corners.flatten(2) * scale
+    ]
+    return [
+        DetDataSample(gt_instances=i, ignored_instances=i[:0], metainfo=info).to(get_device())
+        for i in instances
+    ]
 
 
 def terms_of(config: Config) -> dict:
@@ -89,15 +116,11 @@ def main() -> None:
     for name, config in configs.items():
         if not is_distillation(config):
             raise UserError(f'{name} does not distil: model.type={config.model.type}')
-    init_default_scope(config.default_scope)
     if args.threads:
         torch.set_num_threads(args.threads)
     height, width = args.size
-    classes = config.model.student.decode_head.num_classes
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(args.batch, 3, height, width, generator=generator).to(get_device())
-    labels = torch.randint(classes, (args.batch, 1, height, width), generator=generator)
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=x.to(get_device()))) for x in labels]
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     print(
@@ -110,6 +133,8 @@ def main() -> None:
         '| of the student alone |\n| --- | --- | --- | --- | --- | --- |'
     )
     for name, (config, terms) in rows_of(configs).items():
+        init_default_scope(config.default_scope)
+        samples = noise_labels(config.model.student, args.batch, (height, width), generator)
         distiller = build(config, terms)
         times = median_ms(steps(distiller, config.optim_wrapper, inputs, samples), args.repeats)
         plain, floor, distil = times['plain'], times['floor'], times['distil']

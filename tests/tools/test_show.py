@@ -1,0 +1,98 @@
+"""The tools that draw what a distillation reads, as typed."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmkd.configs import load_config
+from mmkd.ops.feature_richness import feature_richness
+from mmkd.taps import parse_tap
+from mmkd.visualization.reading import read_networks
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(monkeypatch, tool, *args) -> int:
+    monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+    # The tool's own folder is first on the path, as when it is started by name.
+    monkeypatch.syspath_prepend(str(ROOT / 'tools/analysis'))
+    try:
+        runpy.run_path(str(ROOT / 'tools/analysis' / f'{tool}.py'), run_name='__main__')
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+@pytest.fixture
+def frs(detection_files, tmp_path) -> Path:
+    """A small RetinaNet's FRS distillation."""
+    path = tmp_path / 'frs.py'
+    base = f"_base_ = ['{detection_files['recipe']}', '{ROOT}/configs/_base_/distillers/{{}}.py']"
+    path.write_text(
+        base.format('frs_one_stage')
+        + '\nmodel = dict(distill=dict(_delete_=True, **_base_.distill))\n'
+    )
+    return path
+
+
+def test_show_frs_draws_every_level(frs, tmp_path, monkeypatch):
+    out = tmp_path / 'frs.png'
+    assert command(monkeypatch, 'show_frs', frs, out, '--index', 1) == 0
+    # The image and five levels, three a row, each 96 x 64 drawn 288 pixels high.
+    assert cv2.imread(str(out)).shape == (2 * (288 + 28), 3 * 432 + 2 * 4, 3)
+
+
+def test_reading_is_what_the_networks_say(frs, detection_files):
+    reading = read_networks(load_config(str(frs)), None, 1)
+    teacher = reading.distiller.teacher.network
+    image = torch.from_numpy(reading.image.transpose(2, 0, 1).copy())
+    data = teacher.data_preprocessor(dict(inputs=[image], data_samples=None))
+    with torch.no_grad():
+        scores = teacher(data['inputs'], mode='tensor')[0][2]
+    read = reading.teacher.read(parse_tap('bbox_head[0][2]'))
+    torch.testing.assert_close(feature_richness(read), feature_richness(scores))
+    with torch.no_grad():
+        own = reading.distiller.student(data['inputs'], mode='tensor')[0][2]
+    torch.testing.assert_close(reading.student.read(parse_tap('bbox_head[0][2]')), own)
+
+
+@pytest.mark.parametrize('recipe', ['detection', 'segmentation'])
+def test_show_attention_draws_teacher_and_student(
+    recipe, detection_files, recipe_file, tmp_path, monkeypatch
+):
+    config = detection_files['recipe'] if recipe == 'detection' else recipe_file
+    out = tmp_path / 'attention.png'
+    assert command(monkeypatch, 'show_attention', config, out) == 0
+    sheet = cv2.imread(str(out))
+    width = 432 if recipe == 'detection' else 384
+    assert sheet.shape == (2 * (288 + 28), 3 * width + 2 * 4, 3)
+    # Both rows begin with the image; the maps of random networks differ.
+    upper, lower = np.split(sheet, 2)
+    assert np.array_equal(upper[28:, :width], lower[28:, :width])
+    assert not np.array_equal(upper[28:, width:], lower[28:, width:])
+
+
+@pytest.mark.parametrize(
+    'tool, args, message',
+    [
+        ('show_frs', ['{recipe}', 'x.png'], 'no term with FRSFeatureLoss or FRSHeadLoss'),
+        ('show_frs', ['{recipe}', 'x.png', '--index', '4'], '--index 4; allowed: 0 to 3'),
+        ('show_attention', ['{student}', 'x.png'], 'model.type=RetinaNet; allowed: a Distiller'),
+        (
+            'show_attention',
+            ['{recipe}', 'x.png', '--checkpoint', '{checkpoint}'],
+            'best.pth does not fit its config',
+        ),
+    ],
+)
+def test_one_clear_line(detection_files, tmp_path, monkeypatch, capfd, tool, args, message):
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, tool, *[arg.format(**detection_files) for arg in args]) == 2
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith('error: ') and message in line
+    assert not Path('x.png').exists()

@@ -1,0 +1,49 @@
+import numpy as np
+import torch
+
+from mmkd.visualization.heat import draw_boxes, overlay
+from mmkd.visualization.panel import stack
+from mmkd.visualization.reading import Reading
+
+
+def test_the_peak_is_the_brightest_and_zero_leaves_the_grey():
+    image = np.full((40, 60, 3), 100, np.uint8)
+    heat = np.zeros((4, 6), np.float32)
+    heat[1, 4] = 2.0
+    picture = overlay(image, heat, peak=2.0, opacity=0.5).astype(int).sum(axis=2)
+    brightest = np.unravel_index(picture.argmax(), picture.shape)
+    assert 10 <= brightest[0] < 20 and 40 <= brightest[1] < 50
+    assert abs(picture[35, 5] - 3 * 50) <= 6  # half of the grey, and almost black
+    # Against another peak the same map has another colour.
+    assert overlay(image, heat, 4.0)[15, 45].sum() < overlay(image, heat, 2.0)[15, 45].sum()
+
+
+def test_an_empty_map_and_values_above_the_peak_have_colours():
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert (overlay(image, np.zeros((2, 2)), 0.0) <= 3).all()
+    assert np.array_equal(
+        overlay(image, np.full((2, 2), 9.0), 1.0), overlay(image, np.ones((2, 2)), 1.0)
+    )
+
+
+def test_boxes_are_drawn_on_a_copy():
+    image = np.zeros((20, 20, 3), np.uint8)
+    picture = draw_boxes(image, np.array([[2.0, 3.0, 10.0, 12.0]]))
+    assert not image.any()
+    rows, columns = np.nonzero(picture[..., 1])
+    assert (columns.min(), rows.min(), columns.max(), rows.max()) == (2, 3, 10, 12)
+    assert not picture[7, 6].any()
+
+
+def test_a_map_over_the_padded_input_is_cut_to_the_image():
+    image = np.zeros((50, 80, 3), np.uint8)
+    reading = Reading(image, None, (64, 96), None, None, None)
+    grid = torch.arange(8.0 * 12).view(8, 12)
+    assert np.array_equal(reading.crop(grid), grid[:6, :10].numpy())
+    assert reading.crop(torch.ones(1, 1)).shape == (1, 1)
+
+
+def test_rows_of_different_width_are_filled_with_white():
+    sheet = stack([np.zeros((2, 3, 3), np.uint8), np.zeros((1, 5, 3), np.uint8)])
+    assert sheet.shape == (3, 5, 3)
+    assert (sheet[:2, 3:] == 255).all() and not sheet[:2, :3].any() and not sheet[2].any()
