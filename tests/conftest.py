@@ -178,9 +178,10 @@ def finished_run(tmp_path) -> Callable[..., Run]:
     def make(
         name: str, seed: int, *scores: float, distilled: bool = True, student: str = 's'
     ) -> Run:
+        teacher = ('teacher.py', 'best.pth') if distilled else None
         run = Run(
             folder=tmp_path / name / f'seed_{seed}', config=f'configs/{name}.py', seed=seed,
-            options=(), fingerprint=f'{name}{seed}', student=student, distilled=distilled,
+            options=(), fingerprint=f'{name}{seed}', student=student, teacher=teacher,
             metric='mIoU', length=10 * len(scores), by_epoch=False, commit='abc',
         )  # fmt: skip
         run.note()

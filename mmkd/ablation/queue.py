@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from mmkd.ablation.runs import Run
-from mmkd.configs import ROOT, is_distillation, load_config
+from mmkd.configs import ROOT
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.teacher_preparation import teacher_is_ready
 from mmkd.errors import UserError
@@ -40,12 +40,7 @@ def prepare_teachers(runs: Sequence[Run], launcher: str, echo: Callable[[str], N
     Raises:
         UserError: a teacher's training failed.
     """
-    teachers = {}
-    for run in runs:
-        config = load_config(run.config)
-        if is_distillation(config):
-            teachers[config.model.teacher.checkpoint] = config.model.teacher.config
-    for checkpoint, config in teachers.items():
+    for config, checkpoint in dict.fromkeys(run.teacher for run in runs if run.teacher):
         if checkpoint.startswith(('http://', 'https://')) or teacher_is_ready(checkpoint):
             continue
         echo(f'training the teacher {config} first')

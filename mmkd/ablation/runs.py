@@ -16,6 +16,7 @@ from mmkd.engine.files import write_atomically
 from mmkd.errors import UserError
 
 _NOTE = 'run.json'
+_DISTILLATION_KEYS = ('model.teacher.', 'model.distill.')
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,17 @@ class Run:
     """Of the whole config: a folder never holds results of two configs."""
     student: str
     """Fingerprint of the student's model; runs that share it may be compared."""
-    distilled: bool
+    teacher: tuple[str, str] | None
+    """Config and checkpoint of the teacher; None of a student that trains alone."""
     metric: str
     length: int
     by_epoch: bool
     """Whether ``length``, the whole training, counts epochs instead of iterations."""
     commit: str
+
+    @property
+    def distilled(self) -> bool:
+        return self.teacher is not None
 
     @property
     def name(self) -> str:
@@ -66,7 +72,9 @@ class Run:
 def read_run(folder: Path) -> Run:
     """The run that is noted down in ``folder``."""
     facts = json.loads((folder / _NOTE).read_text())
-    return Run(**facts | dict(folder=folder, options=tuple(facts['options'])))
+    lists = ('options', 'teacher')
+    tuples = {key: tuple(facts[key]) for key in lists if facts[key] is not None}
+    return Run(**facts | dict(folder=folder, **tuples))
 
 
 def find_runs(work_dir: str | Path) -> list[Run]:
@@ -83,7 +91,8 @@ def plan_runs(
     Args:
         patterns: config files, or patterns of them, from the working directory or mmkd's folder.
         seeds: a run of every config for each.
-        options: overrides of every config, as ``key=value``.
+        options: overrides of every config, as ``key=value``; those of ``model.teacher`` and
+            ``model.distill`` concern only the configs that distil.
         work_dir: the ablation's folder.
 
     Raises:
@@ -101,7 +110,10 @@ def plan_runs(
 
 def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
     config = load_config(path)
+    if not is_distillation(config):
+        options = [option for option in options if not option.startswith(_DISTILLATION_KEYS)]
     config.merge_from_dict(_overrides([*options, f'randomness.seed={seed}']))
+    teacher = config.model.teacher if is_distillation(config) else None
     loop = config.train_cfg
     hook = config.get('default_hooks', {}).get('checkpoint') or {}
     metric = hook.get('save_best')
@@ -117,7 +129,7 @@ def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
         options=tuple(options),
         fingerprint=_fingerprint(config.to_dict()),
         student=_fingerprint(model_config(config).to_dict()),
-        distilled=is_distillation(config),
+        teacher=teacher and (teacher.config, teacher.checkpoint),
         metric=metric,
         length=loop.get('max_iters') or loop.max_epochs,
         by_epoch=not loop.get('max_iters'),

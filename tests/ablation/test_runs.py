@@ -25,6 +25,18 @@ def test_plan_takes_every_seed_of_every_config_and_its_options(tmp_path):
     assert len({run.fingerprint for run in runs}) == len(runs)
 
 
+def test_an_override_of_the_teacher_leaves_the_undistilled_student_alone(tmp_path):
+    configs = ['configs/ablations/fastscnn_basic.py', 'configs/students/fast_scnn_streets.py']
+    options = ['model.teacher.checkpoint=other.pth', 'train_cfg.max_iters=7']
+    basic, alone = plan_runs(configs, [0], options, tmp_path)
+    assert basic.teacher == ('configs/teachers/segformer_b0_streets.py', 'other.pth')
+    assert basic.options == tuple(options)
+    assert (alone.teacher, alone.options, alone.length) == (None, ('train_cfg.max_iters=7',), 7)
+    for run in (basic, alone):
+        run.note()
+        assert read_run(run.folder) == run
+
+
 def test_a_run_is_read_back_as_it_was_noted(tmp_path):
     (run,) = plan_runs(['configs/students/fast_scnn_streets.py'], [1], ['a.b=[1,2]'], tmp_path)
     run.note()
