@@ -12,6 +12,9 @@ to the batch (:func:`mmkd.ops.gradient.input_gradient`).
 Where a paper counts layers, a network may take its numbers: a module that declares
 ``tap_aliases = {'yolo': {6: 'stage3.1'}}`` has the tap ``yolo[6]`` stand for its
 submodule ``stage3.1`` (and ``''`` for itself). Modules may add to one alias.
+
+``attention(backbone.layers.3.1.0.attn)`` reads not what the module returns but how it attends:
+a :class:`mmkd.attention_taps.Attention`, whose ``weights()`` are (B, heads, N, M).
 """
 
 import difflib
@@ -23,14 +26,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmkd.attention_taps import Attention, check_attention, read_attention
 from mmkd.errors import UserError
 
-_GRAMMAR = re.compile(r'(?P<path>[A-Za-z_]\w*(?:\.\w+)*)(?P<index>(?:\[-?\d+\])*)', re.ASCII)
+_PATH = r'[A-Za-z_]\w*(?:\.\w+)*'
+_ATTENTION = re.compile(rf'attention\(({_PATH})\)', re.ASCII)
+_GRAMMAR = re.compile(rf'(?P<path>{_PATH}|attention\({_PATH}\))(?P<index>(?:\[-?\d+\])*)', re.ASCII)
 
 
 @dataclass(frozen=True)
 class Tap:
-    """One place to read: ``path`` names a module, ``index`` a part of its output."""
+    """One place to read: ``path`` names a module, ``index`` a part of its output.
+
+    The path of a module whose attention is read stands in ``attention(...)``.
+    """
 
     path: str
     index: tuple[int, ...] = ()
@@ -62,8 +71,8 @@ class Recording:
         """How often each module ran."""
         return {path: len(outputs) for path, outputs in self._outputs.items()}
 
-    def read(self, tap: Tap) -> Tensor:
-        """The tensor at ``tap``.
+    def read(self, tap: Tap) -> Tensor | Attention:
+        """The tensor, or the attention, at ``tap``.
 
         Raises:
             UserError: the module did not run, the index does not fit its output,
@@ -78,6 +87,8 @@ class Recording:
                 at = tap.path + ''.join(f'[{j}]' for j in tap.index[:depth])
                 raise UserError(f'tap {str(tap)!r}: {at} is {_describe(value)}, without [{i}]')
             value = value[i]
+        if isinstance(value, Attention):
+            return value
         if not isinstance(value, Tensor):
             raise UserError(
                 f'tap {str(tap)!r} yields {_describe(value)}, not a tensor; add an index'
@@ -100,19 +111,24 @@ def parse_tap(text: str) -> Tap:
     if match is None:
         raise UserError(
             f'tap {text!r} is not of the form module.path[i], such as backbone[2] '
-            'or decode_head.fusion_conv'
+            'or decode_head.fusion_conv, or attention(module.path)'
         )
     return Tap(match['path'], tuple(int(i) for i in re.findall(r'-?\d+', match['index'])))
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
-    """The submodule of ``model`` at a dotted ``path``.
+    """The submodule of ``model`` at a dotted ``path``, which may stand in ``attention(...)``.
 
     Raises:
-        UserError: there is none; the message names the nearest paths that exist.
+        UserError: there is none, and the message names the nearest paths that exist; or its
+            attention cannot be read.
     """
+    attention = _ATTENTION.fullmatch(path)
+    path = attention[1] if attention else path
     modules = dict(model.named_modules())
     if path in modules:
+        if attention:
+            check_attention(path, modules[path])
         return modules[path]
     near = difflib.get_close_matches(path, modules, n=3, cutoff=0.4)
     hint = f'nearest: {", ".join(near)}' if near else f'top level: {_children(model)}'
@@ -149,7 +165,8 @@ def record(
 
     ``forward`` itself is wrapped for the time of the body: forward hooks would miss
     the modules whose callers use ``.forward`` directly, as MMSegmentation's and
-    MMDetection's heads do in their losses.
+    MMDetection's heads do in their losses. Attention is read by a hook: one also keeps PyTorch's
+    transformer layers from a fused path on which their attention never runs.
 
     Args:
         model: the network that the body runs.
@@ -160,34 +177,48 @@ def record(
     recording = Recording(dict.fromkeys(tap.path for tap in taps))
     restore = []
 
+    def add(path: str, value: Any) -> None:
+        recording.add(path, value)
+        if stop_after is not None:
+            calls = recording.calls()
+            if all(calls[p] >= n for p, n in stop_after.items()):
+                raise _AllTapsRead
+
+    def hook(path: str, module: nn.Module) -> None:
+        def read(module: nn.Module, args: tuple, kwargs: dict, _: Any) -> None:
+            add(path, read_attention(module, args, kwargs))
+
+        restore.append(module.register_forward_hook(read, with_kwargs=True).remove)
+
     def wrap(path: str, module: nn.Module) -> None:
-        inner = module.forward
+        inner, previous = module.forward, module.__dict__.get('forward')
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             output = inner(*args, **kwargs)
-            recording.add(path, output)
-            if stop_after is not None:
-                calls = recording.calls()
-                if all(calls[p] >= n for p, n in stop_after.items()):
-                    raise _AllTapsRead
+            add(path, output)
             return output
 
-        restore.append((module, module.__dict__.get('forward')))
-        module.forward = forward
-
-    try:
-        for path in recording.calls():
-            if path != INPUT_GRADIENT.path:
-                wrap(path, find_module(model, path))
-        yield recording
-    except _AllTapsRead:
-        pass
-    finally:
-        for module, previous in reversed(restore):
+        def unwrap() -> None:
             if previous is None:
                 del module.forward
             else:
                 module.forward = previous
+
+        restore.append(unwrap)
+        module.forward = forward
+
+    try:
+        for path in recording.calls():
+            if path == INPUT_GRADIENT.path:
+                continue
+            listen = hook if _ATTENTION.fullmatch(path) else wrap
+            listen(path, find_module(model, path))
+        yield recording
+    except _AllTapsRead:
+        pass
+    finally:
+        for undo in reversed(restore):
+            undo()
 
 
 def _tensors(value: Any) -> list[Tensor]:

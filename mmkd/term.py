@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.adapters import build_adapter
+from mmkd.attention_taps import Attention
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 from mmkd.schedules import build_schedule
@@ -187,7 +188,8 @@ def _read_frozen(taps: list[Tap], recording: Recording) -> tuple:
     return tuple(feature.detach() for feature in _read(taps, recording))
 
 
-def _statistics(feature: Tensor) -> str:
+def _statistics(feature: Tensor | Attention) -> str:
+    feature = feature.query if isinstance(feature, Attention) else feature
     feature = feature.detach().double()
     known = feature[torch.isfinite(feature)]
     text = f'{tuple(feature.shape)}'
