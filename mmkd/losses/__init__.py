@@ -9,6 +9,8 @@ from mmkd.losses.frs_feature_loss import FRSFeatureLoss
 from mmkd.losses.frs_head_loss import FRSHeadLoss
 from mmkd.losses.gradient_at_loss import GradientATLoss
 from mmkd.losses.logit_kd_loss import LogitKDLoss
+from mmkd.losses.spectral_graph_loss import SpectralGraphLoss
+from mmkd.losses.spectrum_loss import SpectrumLoss
 
 __all__ = [
     'ActivationATLoss',
@@ -20,4 +22,6 @@ __all__ = [
     'FrequencyAttentionLoss',
     'GradientATLoss',
     'LogitKDLoss',
+    'SpectralGraphLoss',
+    'SpectrumLoss',
 ]

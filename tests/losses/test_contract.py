@@ -18,6 +18,9 @@ ARGUMENTS = {
     'FrequencyAttentionLoss': dict(low=0.5, high=1.0, cutoff=0.4),
     'GradientATLoss': dict(),
     'LogitKDLoss': dict(),
+    # With anything cut or scaled its target is another graph than the teacher's.
+    'SpectralGraphLoss': dict(energy=1.0, gamma=0.0),
+    'SpectrumLoss': dict(k=6),
 }
 # A learned module stands between the two features, so equal ones need not be at zero.
 LEARNED = {'FAMLoss'}

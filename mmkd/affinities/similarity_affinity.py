@@ -1,0 +1,38 @@
+"""Patches that look alike belong together."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mmkd.ops.divergence import check_temperature
+from mmkd.ops.graph import cosine_weights
+from mmkd.ops.nodes import pool_features
+from mmkd.registry import MODELS
+
+
+@MODELS.register_module()
+class SimilarityAffinity(nn.Module):
+    """Softmax of the cosine similarities between the mean features of nodes, over ``tau``.
+
+    It has no parameters, so it is the feature itself that has to change, and it does not change
+    when the feature is scaled.
+
+    Args:
+        tau: Temperature, > 0; the smaller, the fewer patches a patch is tied to.
+
+    Raises:
+        UserError: ``tau`` is not > 0.
+    """
+
+    def __init__(self, tau: float = 0.1) -> None:
+        super().__init__()
+        check_temperature(tau)
+        self.tau = tau
+
+    def forward(self, x: Tensor, nodes: tuple[int, int]) -> Tensor:
+        """Weights (B, 1, n, n) between the nodes of a feature (B, C, H, W); rows sum to 1."""
+        tokens = pool_features(x, nodes).flatten(2).mT
+        return cosine_weights(tokens, self.tau)[:, None]
+
+    def extra_repr(self) -> str:
+        return f'tau={self.tau}'

@@ -1,0 +1,164 @@
+"""Leading eigenvalues and eigenvectors of symmetric matrices, a batch at a time.
+
+Where few eigenpairs of a large matrix are asked for they come from a block Krylov space
+(Musco & Musco, "Randomized Block Krylov Methods for Stronger and Faster Approximate Singular Value
+Decomposition", NeurIPS 2015, https://arxiv.org/abs/1504.05477): randomised subspace iteration that
+keeps every iterate. It grows until the residuals say that the pairs are right, and gives way to
+the full decomposition where that would be cheaper. The random start is always the same one: equal
+matrices have equal results, and no generator of the training run is touched.
+
+Shapes: ``N`` rows and columns, ``K`` columns of the Krylov basis, ``k`` eigenpairs asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from mmkd.errors import UserError
+
+# Rows for each eigenpair from which a Krylov space is tried (docs/benchmarks.md).
+_ROWS_PER_PAIR = 20
+_FIRST_BLOCKS, _MORE_BLOCKS = 6, 3
+_ENERGY_BLOCK = 8
+# Largest residual, relative to the eigenvalue, or to the largest one's hundredth if that is more:
+# an eigenvalue lies no further away than the residual is long, and mostly its square.
+_TOLERANCE = 1e-3
+
+
+@torch.no_grad()
+def leading_eigenpairs(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` largest eigenvalues, the signs counted, and their eigenvectors.
+
+    Args:
+        matrix: (..., N, N), symmetric, float32 or float64.
+        k: how many, >= 1; all N where there are fewer.
+
+    Returns:
+        Values (..., k), descending, and orthonormal vectors (..., N, k), without a gradient.
+    """
+    check_count(k)
+    k = min(k, matrix.shape[-1])
+    values, vectors, _ = _eigenpairs(
+        matrix, k, lambda values: torch.arange(values.shape[-1], device=values.device) < k
+    )
+    return values[..., :k], vectors[..., :k]
+
+
+def leading_eigenvalues(matrix: Tensor, k: int) -> Tensor:
+    """The ``k`` largest eigenvalues, differentiable.
+
+    They are Rayleigh quotients ``v^T S v`` whose vectors are constants, so the gradient of one is
+    ``v v^T``: exact for a simple eigenvalue, finite for a repeated one, and never divided by the
+    gap between two.
+
+    Args:
+        matrix: (..., N, N), symmetric, float32 or float64.
+        k: how many, >= 1; all N where there are fewer.
+
+    Returns:
+        (..., k), descending.
+    """
+    _, vectors = leading_eigenpairs(matrix.detach(), k)
+    return (vectors * (matrix @ vectors)).sum(-2)
+
+
+@torch.no_grad()
+def energy_eigenpairs(matrix: Tensor, energy: float) -> tuple[Tensor, Tensor]:
+    """The fewest eigenpairs, largest magnitude first, that hold a share of ``sum(value^2)``.
+
+    Args:
+        matrix: (..., N, N), symmetric, float32 or float64.
+        energy: the share, in (0, 1].
+
+    Returns:
+        Values (..., m) and vectors (..., N, m), without a gradient; m is the most that one matrix
+        of the batch needs, and values that another does not need are 0.
+    """
+    check_energy(energy)
+    target = energy * matrix.square().sum((-2, -1))[..., None]
+
+    def needed(values: Tensor) -> Tensor:
+        squares = values.square()
+        return squares.cumsum(-1) - squares < target
+
+    values, vectors, kept = _eigenpairs(matrix, _ENERGY_BLOCK, needed, magnitude=True)
+    most = int(kept.sum(-1).max().clamp(min=1))
+    return torch.where(kept, values, 0)[..., :most], vectors[..., :most]
+
+
+def check_count(k: int) -> None:
+    """Raise :class:`UserError` unless ``k`` is a positive integer."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise UserError(f'k={k!r} must be a positive integer')
+
+
+def check_energy(energy: float) -> None:
+    """Raise :class:`UserError` unless ``energy`` is a share in (0, 1]."""
+    number = isinstance(energy, int | float) and not isinstance(energy, bool)
+    if not number or not 0 < energy <= 1:
+        raise UserError(f'energy={energy!r} must be a number in (0, 1]')
+
+
+def _eigenpairs(
+    matrix: Tensor, block: int, needed: Callable[[Tensor], Tensor], magnitude: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sorted eigenpairs of which at least the ``needed`` ones are right, and which those are."""
+    size = matrix.shape[-1]
+    if size >= _ROWS_PER_PAIR * block:
+        basis = torch.linalg.qr(_random(size, matrix.device, matrix.dtype)[:, :block])[0]
+        basis = basis.expand(*matrix.shape[:-1], block)
+        image = matrix @ basis
+        blocks = _FIRST_BLOCKS - 1
+        while basis.shape[-1] + blocks * block <= size // 2:
+            basis, image = _extend(matrix, basis, image, block, blocks)
+            values, mixing = _sorted_eigh(basis.mT @ image, magnitude)
+            vectors = basis @ mixing
+            residual = torch.linalg.vector_norm(
+                image @ mixing - vectors * values[..., None, :], dim=-2
+            )
+            scale = values.abs()
+            scale = torch.maximum(scale, scale.amax(-1, keepdim=True) / 100)
+            kept = needed(values)
+            right = (residual <= _TOLERANCE * scale) | ~kept
+            if right.all() and not kept[..., -1].any():
+                return values, vectors, kept
+            blocks = _MORE_BLOCKS
+    values, vectors = _sorted_eigh(matrix, magnitude)
+    return values, vectors, needed(values)
+
+
+def _extend(
+    matrix: Tensor, basis: Tensor, image: Tensor, block: int, blocks: int
+) -> tuple[Tensor, Tensor]:
+    """Grow an orthonormal basis (..., N, K) and its image by ``blocks`` blocks."""
+    random = _random(matrix.shape[-1], matrix.device, matrix.dtype)
+    for _ in range(blocks):
+        new = image[..., -block:]
+        # Where the matrix adds nothing new, of low rank say, any other directions will do.
+        rounding = 8 * torch.finfo(new.dtype).eps * new.abs().amax((-2, -1), keepdim=True)
+        new = new + rounding * random[:, basis.shape[-1] :][:, :block]
+        for _ in range(2):  # what rounding leaves of the first time is large beside a small rest
+            new = torch.linalg.qr(new - basis @ (basis.mT @ new))[0]
+        basis = torch.cat([basis, new], -1)
+        image = torch.cat([image, matrix @ new], -1)
+    return basis, image
+
+
+def _sorted_eigh(matrix: Tensor, magnitude: bool) -> tuple[Tensor, Tensor]:
+    values, vectors = torch.linalg.eigh(matrix)
+    if not magnitude:
+        return values.flip(-1), vectors.flip(-1)
+    order = values.abs().argsort(-1, descending=True)
+    return values.gather(-1, order), vectors.gather(-1, order[..., None, :].expand_as(vectors))
+
+
+@lru_cache(maxsize=16)
+def _random(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Random numbers (size, size // 2), the same in every run."""
+    with torch.inference_mode(False), torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(size, size // 2, generator=generator).to(device, dtype)
