@@ -45,10 +45,6 @@ class Attention:
         """Whether the keys are not the queries' own patches."""
         return self.grid != self.key_grid or self.query.shape[2] != self.key.shape[2]
 
-    def detach(self) -> Attention:
-        """The same without a graph."""
-        return dataclasses.replace(self, query=self.query.detach(), key=self.key.detach())
-
     def weights(self) -> Tensor:
         """Per-head attention (B, heads, N, M), rows summing to 1, at least in float32."""
         with torch.autocast(self.query.device.type, enabled=False):
