@@ -1,4 +1,4 @@
-"""The selective scan in plain PyTorch, in about ``3 * sqrt(L)`` steps instead of ``L``.
+"""The selective scan in plain PyTorch, in steps of about ``sqrt(L)`` positions instead of one.
 
 The recurrence ``x_t = a_t * x_{t-1} + b_t`` is cut into blocks of about ``sqrt(L)`` positions.
 All blocks advance together from a zero state, position by position; a loop over the blocks then
@@ -6,191 +6,192 @@ carries their last states on; and all blocks advance once more from their true f
 Every value is a sum of products of decays ``0 <= a <= 1``: nothing is divided, so nothing
 overflows however far the decays reach.
 
-Shapes: ``M`` samples, ``G`` groups, ``c`` channels of a group, ``N`` states of a channel, ``L``
-positions, cut into ``S`` blocks of ``P``. Channels lie innermost in memory: "rows" are
-(M, S * P, G, ..., c), so that one position of every block is a few long runs of memory.
+Shapes: ``Q`` sequences (samples times groups) of ``c`` channels, ``N`` states of a channel, ``L``
+positions, cut into ``S`` blocks of ``P``. "Rows" are (S * P, Q, ..., c): channels lie innermost,
+so that one position of every block is a few long runs of memory. A few sequences are taken at a
+time, which keeps what is computed on the way small and in the processor's cache.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+# States held at one time, of as many sequences as fit, or of one.
+_SLICE = 2**17
 
 
 class BlockedScan(torch.autograd.Function):
     """``apply(u, delta, A, B, C, D, delta_bias, delta_softplus)`` gives ``y``, all of one type.
 
-    It keeps its inputs and one state a block; the backward pass computes the states anew.
+    u, delta: (Q, c, L); A: (Q, c, N); B, C: (Q, N, L); D, delta_bias: (Q, c). It keeps these and
+    one state a block; the backward pass computes the states anew.
     """
 
     @staticmethod
-    def forward(
-        ctx,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor,
-        delta_bias: Tensor,
-        delta_softplus: bool,
-    ) -> Tensor:
-        blocks = _Blocks(u, B)
-        step, x = blocks.step(delta, delta_bias, delta_softplus), blocks.rows(u)
-        decay, state = blocks.decay(step, A), blocks.outer(step * x, blocks.state_rows(B))
-        starts = _advance(
-            blocks.positions(decay), blocks.positions(state), blocks.block_decay(step, A)
-        )
-        del step, decay
-        ctx.save_for_backward(u, delta, A, B, C, D, delta_bias, starts)
-        ctx.delta_softplus = delta_softplus
-        y = _sum_of_states(state.mul_(blocks.state_rows(C)))
-        return blocks.channels(y.addcmul_(x, D.view(blocks.groups, -1)))
+    def forward(ctx, *inputs) -> Tensor:
+        *tensors, ctx.delta_softplus = inputs
+        u, _, A = tensors[:3]
+        y = torch.empty_like(u)
+        starts = A.new_empty(_blocks(u.shape[2])[0], *A.transpose(1, 2).shape)
+        for part in _slices(A.numel() * u.shape[2], len(u)):
+            u, delta, A, B, C, D, delta_bias = (x[part] for x in tensors)
+            step, x = _steps(delta, delta_bias, ctx.delta_softplus), _rows(u)
+            decay, state = _decay(step, A), (step * x).unsqueeze(2) * _state_rows(B)
+            starts[:, part] = _advance(_positions(decay), _positions(state), _block_decay(step, A))
+            rows = _sum_of_states(state.mul_(_state_rows(C))).addcmul_(x, D)
+            _write(y[part], rows)
+        ctx.save_for_backward(*tensors, starts)
+        return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        u, delta, A, B, C, D, delta_bias, starts = ctx.saved_tensors
-        blocks = _Blocks(u, B)
-        step = blocks.step(delta, delta_bias, ctx.delta_softplus)
-        decay = blocks.decay(step, A)
-        state = blocks.outer(blocks.rows(u).mul_(step), blocks.state_rows(B))
-        _replay(blocks.positions(decay), blocks.positions(state), starts)
-
-        # The state's gradient g_t = C_t dy_t + a_{t+1} g_{t+1} is the same recurrence from the
-        # end, with every decay taken one position ahead.
-        y_grad = blocks.rows(grad)
-        grad_C = blocks.sum_of_channels(state, y_grad)
-        state_grad = blocks.outer(y_grad, blocks.state_rows(C))
-        first, *others = blocks.positions(decay)
-        _advance(
-            [_next_block(first), *others[::-1]],
-            blocks.positions(state_grad)[::-1],
-            blocks.block_decay(step, A, ahead=True),
-            reverse=True,
-        )
-        del y_grad, first, others
-
-        # Over the decays: the gradient of each decay's exponent, step * A.
-        decay[:, 1:].mul_(state[:, :-1])
-        decay[:, 0].zero_()
-        exponent_grad = decay.mul_(state_grad)
-        del state, decay
-        step_grad = _sum_of_states(exponent_grad * blocks.state_of_channels(A))
-        grad_A = torch.stack(
-            [(exponent_grad[:, :, :, n] * step).sum((0, 1)) for n in range(A.shape[1])], -1
-        )
-        del exponent_grad
-        x = blocks.rows(u)
-        grad_B = blocks.sum_of_channels(state_grad, step * x)
-        product_grad = _sum_of_states(state_grad.mul_(blocks.state_rows(B)))
-        del state_grad
-        step_grad.addcmul_(product_grad, x)
-        if ctx.delta_softplus:  # the sigmoid, which is the softplus's slope, is 1 - exp(-softplus)
-            step_grad.mul_(torch.expm1(step.neg()).neg_())
-        x_grad = product_grad.mul_(step)
-        y_grad = blocks.rows(grad)
-        grad_D = x.mul_(y_grad).sum((0, 1)).flatten()
-        x_grad.addcmul_(y_grad, D.view(blocks.groups, -1))
-        grad_delta = blocks.channels(step_grad)
-        return (
-            blocks.channels(x_grad),
-            grad_delta,
-            grad_A.view_as(A),
-            grad_B,
-            grad_C,
-            grad_D,
-            grad_delta.sum((0, 2)),
-            None,
-        )
+    def backward(ctx, y_grad: Tensor) -> tuple[Tensor | None, ...]:
+        *tensors, starts = ctx.saved_tensors
+        y_grad = y_grad.contiguous()
+        grads = [torch.empty_like(x) for x in tensors]
+        for part in _slices(tensors[2].numel() * y_grad.shape[2], len(y_grad)):
+            _backward_of_slice(
+                [x[part] for x in tensors],
+                y_grad[part],
+                starts[:, part],
+                ctx.delta_softplus,
+                [x[part] for x in grads],
+            )
+        return *grads, None
 
 
-class _Blocks:
-    """How a scan's tensors are laid out in rows, and back."""
+def _backward_of_slice(
+    tensors: list[Tensor],
+    y_grad: Tensor,
+    starts: Tensor,
+    delta_softplus: bool,
+    grads: list[Tensor],
+) -> None:
+    u, delta, A, B, C, D, delta_bias = tensors
+    u_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, delta_bias_grad = grads
+    length = u.shape[2]
+    step, x, y_grad = _steps(delta, delta_bias, delta_softplus), _rows(u), _rows(y_grad)
+    product = step * x
+    decay, state = _decay(step, A), product.unsqueeze(2) * _state_rows(B)
+    _replay(_positions(decay), _positions(state), starts)
+    C_grad.copy_((state * y_grad.unsqueeze(2)).sum(3)[:length].permute(1, 2, 0))
 
-    def __init__(self, u: Tensor, B: Tensor) -> None:
-        self.samples, _, self.length = u.shape
-        self.groups = B.shape[1]
-        self.size = math.isqrt(self.length - 1) + 1
-        self.count = -(-self.length // self.size)
+    # The state's gradient g_t = C_t dy_t + a_{t+1} g_{t+1} is the same recurrence from the end,
+    # with every decay taken one position ahead.
+    state_grad = y_grad.unsqueeze(2) * _state_rows(C)
+    first, *others = _positions(decay)
+    _advance(
+        [_next_block(first), *others[::-1]],
+        _positions(state_grad)[::-1],
+        _block_decay(step, A, ahead=True),
+        reverse=True,
+    )
 
-    def rows(self, x: Tensor) -> Tensor:
-        """(M, G * c, L) to (M, S * P, G, c), zero after L."""
-        rows = x.new_empty(self.samples, self.count * self.size, x.shape[1])
-        rows[:, : self.length].copy_(x.transpose(1, 2))
-        rows[:, self.length :].zero_()
-        return rows.view(*rows.shape[:2], self.groups, -1)
+    # Over the decays: the gradient of each decay's exponent, step * A.
+    decay[1:].mul_(state[:-1])
+    decay[0].zero_()
+    exponent_grad = decay.mul_(state_grad)
+    A_grad.copy_(torch.mul(exponent_grad, step.unsqueeze(2), out=state).sum(0).transpose(1, 2))
+    B_grad.copy_(
+        torch.mul(state_grad, product.unsqueeze(2), out=state).sum(3)[:length].permute(1, 2, 0)
+    )
+    step_grad = _sum_of_states(exponent_grad.mul_(A.transpose(1, 2)))
+    product_grad = _sum_of_states(state_grad.mul_(_state_rows(B)))
+    step_grad.addcmul_(product_grad, x)
+    D_grad.copy_(x.mul_(y_grad).sum(0))
+    _write(u_grad, product_grad.mul_(step).addcmul_(y_grad, D))
+    if delta_softplus:  # the slope of the softplus, a sigmoid, is 1 - exp(-softplus)
+        step_grad.mul_(step.neg_().expm1_().neg_())
+    delta_bias_grad.copy_(step_grad.sum(0))
+    _write(delta_grad, step_grad)
 
-    def channels(self, rows: Tensor) -> Tensor:
-        """The inverse of :meth:`rows`, as a view."""
-        return rows.flatten(2)[:, : self.length].transpose(1, 2)
 
-    def state_rows(self, x: Tensor) -> Tensor:
-        """B or C, (M, G, N, L), to (M, S * P, G, N, 1)."""
-        x = x.permute(0, 3, 1, 2).unsqueeze(-1)
-        return F.pad(x, [0] * 7 + [self.count * self.size - self.length])
+def _slices(states: int, sequences: int) -> Iterator[slice]:
+    size = max(1, _SLICE * sequences // states)
+    return (slice(start, start + size) for start in range(0, sequences, size))
 
-    def state_of_channels(self, A: Tensor) -> Tensor:
-        """(G * c, N) to (G, N, c)."""
-        return A.view(self.groups, -1, A.shape[1]).transpose(1, 2)
 
-    def step(self, delta: Tensor, bias: Tensor, softplus: bool) -> Tensor:
-        step = self.rows(delta).add_(bias.view(self.groups, -1))
-        step = F.softplus(step) if softplus else step
-        step[:, self.length :].zero_()  # no decay, no input
-        return step
+def _blocks(length: int) -> tuple[int, int]:
+    """S, P."""
+    size = math.isqrt(length - 1) + 1
+    return -(-length // size), size
 
-    def decay(self, step: Tensor, A: Tensor) -> Tensor:
-        return torch.mul(step.unsqueeze(3), self.state_of_channels(A)).exp_()
 
-    def block_decay(self, step: Tensor, A: Tensor, ahead: bool = False) -> Tensor:
-        """The product of a block's decays, (M, S, G, N, c)."""
-        step = step.unflatten(1, (self.count, self.size))
-        total = step[:, :, 1:].sum(2)
-        return self.decay(total + (_next_block(step[:, :, 0]) if ahead else step[:, :, 0]), A)
+def _rows(x: Tensor) -> Tensor:
+    """(Q, c, L) to (S * P, Q, c), zero after L."""
+    length = x.shape[2]
+    rows = x.new_empty(math.prod(_blocks(length)), *x.shape[:2])
+    # Of two dimensions, PyTorch has a fast transposition.
+    rows.flatten(1)[:length].copy_(x.flatten(0, 1).T)
+    rows[length:].zero_()
+    return rows
 
-    def positions(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """P views (M, S, G, N, c), one a position within the blocks."""
-        return rows.unflatten(1, (self.count, self.size)).unbind(2)
 
-    @staticmethod
-    def outer(rows: Tensor, states: Tensor) -> Tensor:
-        return rows.unsqueeze(3) * states
+def _write(x: Tensor, rows: Tensor) -> None:
+    """The inverse of :func:`_rows`, into ``x``."""
+    x.view(-1, x.shape[2]).copy_(rows.flatten(1)[: x.shape[2]].T)
 
-    def sum_of_channels(self, states: Tensor, rows: Tensor) -> Tensor:
-        """The gradient of B or C: (M, S * P, G, N, c) and (M, S * P, G, c) to (M, G, N, L)."""
-        total = (states * rows.unsqueeze(3)).sum(-1)
-        return total[:, : self.length].permute(0, 2, 3, 1)
+
+def _state_rows(x: Tensor) -> Tensor:
+    """B or C, (Q, N, L), to (S * P, Q, N, 1)."""
+    length = x.shape[2]
+    x = functional.pad(x, (0, math.prod(_blocks(length)) - length))
+    return x.permute(2, 0, 1).unsqueeze(3)
+
+
+def _steps(delta: Tensor, bias: Tensor, softplus: bool) -> Tensor:
+    step = _rows(delta).add_(bias)
+    step = functional.softplus(step) if softplus else step
+    step[delta.shape[2] :].zero_()  # neither decay nor input
+    return step
+
+
+def _decay(step: Tensor, A: Tensor) -> Tensor:
+    """(..., Q, c) and (Q, c, N) to (..., Q, N, c)."""
+    return torch.mul(step.unsqueeze(-2), A.transpose(1, 2)).exp_()
+
+
+def _positions(rows: Tensor) -> tuple[Tensor, ...]:
+    """P views (S, Q, ...), one a position within the blocks."""
+    return rows.unflatten(0, _blocks(len(rows))).unbind(1)
+
+
+def _block_decay(step: Tensor, A: Tensor, ahead: bool = False) -> Tensor:
+    """The product of a block's decays, or of those one position ahead: (S, Q, N, c)."""
+    first, *others = _positions(step)
+    total = _next_block(first) if ahead else first.clone()
+    for other in others:
+        total += other
+    return _decay(total, A)
 
 
 def _sum_of_states(rows: Tensor) -> Tensor:
-    return rows.squeeze(3) if rows.shape[3] == 1 else rows.sum(3)
+    return rows.squeeze(2) if rows.shape[2] == 1 else rows.sum(2)
 
 
 def _next_block(x: Tensor) -> Tensor:
-    """What the following block has, (M, S, ...); zero in the last one."""
-    return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], dim=1)
+    """What the following block has, (S, ...); zero in the last one."""
+    return torch.cat([x[1:], torch.zeros_like(x[:1])])
 
 
 def _advance(
     decays: Sequence[Tensor], drives: Sequence[Tensor], totals: Tensor, reverse: bool = False
 ) -> Tensor:
-    """Turn drives into states, in place; returns the state before each block, (M, S, ...)."""
+    """Turn drives into states, in place; returns the state before each block, (S, ...)."""
     last = drives[0].clone()
     for decay, drive in zip(decays[1:], drives[1:], strict=True):
         torch.addcmul(drive, decay, last, out=last)
-    order = range(last.shape[1])
-    order = order[::-1] if reverse else order
-    starts = torch.empty_like(last)
-    start = torch.zeros_like(last[:, 0])
-    for block in order:
-        starts[:, block] = start
-        start = torch.addcmul(last[:, block], totals[:, block], start)
+    # From here on, what each block hands to the one after it in the order of the scan.
+    order = range(len(last))[::-1] if reverse else range(len(last))
+    starts = torch.zeros_like(last)
+    for before, block in zip(order, order[1:]):
+        torch.addcmul(last[before], totals[before], starts[before], out=starts[block])
     _replay(decays, drives, starts)
     return starts
 

@@ -17,9 +17,9 @@ import os
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
+from torch.nn import functional
 
 from mmkd.errors import UserError
 from mmkd.ops.blocked_scan import BlockedScan
@@ -87,7 +87,7 @@ def selective_scan_reference(
     if delta_bias is not None:
         delta = delta + delta_bias[:, None]
     if delta_softplus:
-        delta = F.softplus(delta)
+        delta = functional.softplus(delta)
     channels = len(A) // B.shape[1]
     B, C = (x.repeat_interleave(channels, dim=1) for x in (B, C))
     decay = (delta.unsqueeze(2) * A.unsqueeze(-1)).exp()
@@ -138,8 +138,15 @@ def _in_one_type(u: Tensor, *others: Tensor | None) -> list[Tensor]:
 
 # A graph break: the compiler would unroll the loops.
 @torch.compiler.disable
-def _blocked_scan(*args) -> Tensor:
-    return BlockedScan.apply(*args)
+def _blocked_scan(u, delta, A, B, C, D, delta_bias, delta_softplus) -> Tensor:
+    samples, groups = B.shape[:2]
+    u_, delta = (x.reshape(samples * groups, -1, u.shape[2]) for x in (u, delta))
+    A, D, delta_bias = (
+        x.view(groups, -1, *x.shape[1:]).repeat(samples, *(1,) * x.ndim)
+        for x in (A, D, delta_bias)
+    )
+    y = BlockedScan.apply(u_, delta, A, B.flatten(0, 1), C.flatten(0, 1), D, delta_bias, delta_softplus)
+    return y.view(u.shape)
 
 
 @torch.compiler.disable
