@@ -77,17 +77,17 @@ def _backward_of_slice(
     u_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, delta_bias_grad = grads
     length = u.shape[2]
     step, x, y_grad = _steps(delta, delta_bias, delta_softplus), _rows(u), _rows(y_grad)
-    product = step * x
-    decay, state = _decay(step, A), product.unsqueeze(2) * _state_rows(B)
-    _replay(_positions(decay), _positions(state), starts)
-    C_grad.copy_((state * y_grad.unsqueeze(2)).sum(3)[:length].permute(1, 2, 0))
+    decay, state = _decay(step, A), (step * x).unsqueeze(2) * _state_rows(B)
+    decays = _positions(decay)
+    _replay(decays, _positions(state), starts)
+    state_grad = state * y_grad.unsqueeze(2)
+    C_grad.copy_(state_grad.sum(3)[:length].permute(1, 2, 0))
 
     # The state's gradient g_t = C_t dy_t + a_{t+1} g_{t+1} is the same recurrence from the end,
     # with every decay taken one position ahead.
-    state_grad = y_grad.unsqueeze(2) * _state_rows(C)
-    first, *others = _positions(decay)
+    torch.mul(y_grad.unsqueeze(2), _state_rows(C), out=state_grad)
     _advance(
-        [_next_block(first), *others[::-1]],
+        [_next_block(decays[0]), *decays[:0:-1]],
         _positions(state_grad)[::-1],
         _block_decay(step, A, ahead=True),
         reverse=True,
@@ -98,9 +98,8 @@ def _backward_of_slice(
     decay[0].zero_()
     exponent_grad = decay.mul_(state_grad)
     A_grad.copy_(torch.mul(exponent_grad, step.unsqueeze(2), out=state).sum(0).transpose(1, 2))
-    B_grad.copy_(
-        torch.mul(state_grad, product.unsqueeze(2), out=state).sum(3)[:length].permute(1, 2, 0)
-    )
+    torch.mul(state_grad, step.unsqueeze(2), out=state).mul_(x.unsqueeze(2))
+    B_grad.copy_(state.sum(3)[:length].permute(1, 2, 0))
     step_grad = _sum_of_states(exponent_grad.mul_(A.transpose(1, 2)))
     product_grad = _sum_of_states(state_grad.mul_(_state_rows(B)))
     step_grad.addcmul_(product_grad, x)
@@ -164,11 +163,9 @@ def _positions(rows: Tensor) -> tuple[Tensor, ...]:
 
 def _block_decay(step: Tensor, A: Tensor, ahead: bool = False) -> Tensor:
     """The product of a block's decays, or of those one position ahead: (S, Q, N, c)."""
-    first, *others = _positions(step)
-    total = _next_block(first) if ahead else first.clone()
-    for other in others:
-        total += other
-    return _decay(total, A)
+    step = step.unflatten(0, _blocks(len(step)))
+    first = step[:, 0]
+    return _decay(step[:, 1:].sum(1).add_(_next_block(first) if ahead else first), A)
 
 
 def _sum_of_states(rows: Tensor) -> Tensor:
