@@ -1,0 +1,307 @@
+"""The exporting and the predicting command, as typed, on small networks."""
+
+import io
+import runpy
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.registry import DefaultScope
+from mmseg.apis import inference_model, init_model
+
+from mmkd.configs import load_config
+from mmkd.datasets import render_street
+from mmkd.registry import MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+MEAN = [123.675, 116.28, 103.53]
+EXPORT = str(ROOT / 'tools/deploy/export.py')
+
+# Few layers, and the pooling over bins that an export must take apart.
+STUDENT = f"""
+_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'
+model = dict(
+    backbone=dict(
+        _delete_=True, type='UNet', base_channels=4, num_stages=2, strides=(1, 2),
+        enc_num_convs=(1, 1), dec_num_convs=(1,), downsamples=(True,), enc_dilations=(1, 1),
+        dec_dilations=(1,)),
+    decode_head=dict(
+        _delete_=True, type='PSPHead', in_channels=4, in_index=1, channels=4, num_classes=11,
+        pool_scales=(1, 3), align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss')),
+    auxiliary_head=None)
+train_dataloader = dict(dataset=dict(size=(48, 64)))
+val_dataloader = dict(dataset=dict(length=3, size=(48, 64)))
+test_dataloader = val_dataloader
+"""
+DETECTOR = """
+_base_ = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
+model = dict(
+    backbone=dict(base_channels=8, init_cfg=None),
+    neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
+    bbox_head=dict(num_classes=3, in_channels=16, feat_channels=16, stacked_convs=1))
+"""
+
+
+def run(monkeypatch, capfd, tool: str, *args) -> tuple[int, str, str]:
+    """Exit status, output and errors of a tool, run in this process."""
+    monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+    status = 0
+    try:
+        runpy.run_path(str(ROOT / 'tools/deploy' / f'{tool}.py'), run_name='__main__')
+    except SystemExit as stop:
+        status = stop.code
+    return status, *capfd.readouterr()
+
+
+def save(folder: Path, name: str, text: str, scope: str) -> tuple[Path, Path]:
+    """A config and a checkpoint of its network, with weights that tell classes apart."""
+    config, checkpoint = folder / f'{name}.py', folder / f'{name}.pth'
+    config.write_text(text)
+    with DefaultScope.overwrite_default_scope(scope):
+        torch.manual_seed(0)
+        network = MODELS.build(load_config(str(config)).model)
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            gain = 0.05 if name.endswith(('retina_cls', 'retina_reg')) else 1.5
+            torch.nn.init.xavier_normal_(module.weight, gain=gain)
+    torch.save(dict(state_dict=network.state_dict(), meta={}), checkpoint)
+    return config, checkpoint
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> Path:
+    """Two street images, and the same two as a video."""
+    folder = tmp_path_factory.mktemp('deploy')
+    (folder / 'images').mkdir()
+    writer = cv2.VideoWriter(
+        str(folder / 'drive.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (128, 96)
+    )
+    for i in range(2):
+        image = render_street(i, 'val', (96, 128)).image
+        cv2.imwrite(str(folder / f'images/{i}.png'), image)
+        writer.write(image)
+    writer.release()
+    (folder / 'images/notes.txt').write_text('no image')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def segmentor(folder) -> tuple[Path, Path]:
+    return save(folder, 'segmentor', STUDENT, 'mmseg')
+
+
+@pytest.fixture(scope='module')
+def exported(folder, segmentor) -> tuple[Path, str]:
+    """The segmentor as ONNX with everything inside, and what the tool said."""
+    out, said = folder / 'inside.onnx', io.StringIO()
+    args = [*segmentor, '--out', out, '--dynamic', '--preprocess', '--argmax', '--evaluate']
+    with redirect_stdout(said), patch.object(sys, 'argv', ['export', *map(str, args)]):
+        runpy.run_path(EXPORT, run_name='__main__')
+    return out, said.getvalue()
+
+
+@pytest.fixture(scope='module')
+def logits_file(folder, segmentor) -> Path:
+    """The segmentor as ONNX of one size that takes preprocessed images and yields logits."""
+    out = folder / 'logits.onnx'
+    with patch.object(sys, 'argv', ['export', *map(str, segmentor), '--out', str(out)]):
+        runpy.run_path(EXPORT, run_name='__main__')
+    return out
+
+
+def scores(said: str) -> list[float]:
+    return [float(line.rsplit(' ', 1)[1]) for line in said.splitlines() if ': mIoU ' in line]
+
+
+def test_the_file_scores_as_pytorch_does(exported):
+    _, said = exported
+    pytorch, file = scores(said)
+    assert pytorch > 0 and abs(pytorch - file) <= 0.01
+    assert 'labels of 2 x 80 x 128: 0.000% of the pixels differ from PyTorch' in said
+
+
+def own_labels(segmentor: tuple[Path, Path], image: np.ndarray) -> np.ndarray:
+    """The network's own labels of an image at its test size, as MMSegmentation predicts them."""
+    model = init_model(str(segmentor[0]), str(segmentor[1]), device='cpu')
+    small = cv2.resize(image, (64, 48), interpolation=cv2.INTER_LINEAR)
+    return inference_model(model, small).pred_sem_seg.data[0].numpy().astype(np.uint8)
+
+
+def test_labels_of_a_folder_are_the_networks_own(
+    exported, segmentor, folder, monkeypatch, capfd, tmp_path
+):
+    args = [exported[0], folder / 'images', '--out', tmp_path, '--labels', '--batch', 2]
+    status, _, errors = run(monkeypatch, capfd, 'infer', *args)
+    assert status == 0 and errors.splitlines()[-1].startswith('2/2 images')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['0.png', '1.png']
+    for i in range(2):
+        image = cv2.imread(str(folder / f'images/{i}.png'))
+        own = own_labels(segmentor, image)
+        own = cv2.resize(own, (128, 96), interpolation=cv2.INTER_NEAREST)
+        written = cv2.imread(str(tmp_path / f'{i}.png'), cv2.IMREAD_UNCHANGED)
+        assert written.shape == (96, 128) and len(np.unique(written)) > 1
+        assert (written != own).mean() < 1e-3
+
+
+def test_preprocessing_may_be_left_to_the_caller(exported, logits_file, folder):
+    infer = runpy.run_path(str(ROOT / 'tools/deploy/infer.py'))
+    image = cv2.imread(str(folder / 'images/0.png'))
+    inside = infer['Model'](str(exported[0]))([image])[0]['labels']
+    outside = infer['Model'](str(logits_file))([image])[0]['logits']
+    assert (outside.argmax(0) != inside).mean() < 1e-3
+    # Given logits, labels are taken at the size of the image.
+    labels = infer['labels_of'](dict(logits=outside), (96, 128))
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(outside)[None], size=(96, 128), mode='bilinear', align_corners=False
+    )
+    assert (labels != resized[0].argmax(0).numpy()).mean() < 1e-3
+
+
+def test_a_video_becomes_a_video_of_overlays(exported, folder, monkeypatch, capfd, tmp_path):
+    args = [exported[0], folder / 'drive.avi', '--out', tmp_path]
+    status, said, errors = run(monkeypatch, capfd, 'infer', *args)
+    assert status == 0, errors
+    assert said.strip() == str(tmp_path / 'drive.mp4')
+    video = cv2.VideoCapture(str(tmp_path / 'drive.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 2 and video.get(cv2.CAP_PROP_FPS) == 5
+    frame, source = video.read()[1], cv2.imread(str(folder / 'images/0.png'))
+    assert frame.shape == source.shape and (frame != source).mean() > 0.5
+
+
+def test_predicting_imports_neither_pytorch_nor_mmkd(exported, folder, tmp_path):
+    code = f"""
+import runpy, sys
+sys.argv = ['infer', {str(exported[0])!r}, {str(folder / 'images/0.png')!r}]
+runpy.run_path({str(ROOT / 'tools/deploy/infer.py')!r}, run_name='__main__')
+assert not {{'torch', 'mmkd', 'mmengine', 'mmcv', 'mmseg'}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, '-c', code], cwd=tmp_path, check=True)
+    assert (tmp_path / 'predictions/0.png').is_file()
+
+
+def test_eight_bits_are_a_quarter_of_the_weights(segmentor, logits_file, monkeypatch, capfd):
+    out = logits_file.with_name('int8.onnx')
+    args = [*segmentor, '--out', out, '--int8', '--calibration', 3, '--preprocess', '--evaluate']
+    status, said, errors = run(monkeypatch, capfd, 'export', *args)
+    assert status == 0, errors
+    pytorch, file = scores(said)
+    assert abs(pytorch - file) < 3
+    session = onnxruntime.InferenceSession(str(out), providers=['CPUExecutionProvider'])
+    assert 'mmkd' in session.get_modelmeta().custom_metadata_map
+    types = {t.type for t in session.get_inputs()}
+    assert types == {'tensor(uint8)'}
+    graph = onnx.load(out).graph
+    exact, small = (
+        sum(np.prod(w.dims) for w in graph.initializer if w.data_type == kind)
+        for kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT8)
+    )
+    assert small > exact  # weights; biases and scales stay exact
+
+
+def test_torchscript_scores_as_pytorch_does(segmentor, monkeypatch, capfd, tmp_path):
+    out = tmp_path / 'student.pt'
+    args = [*segmentor, '--out', out, '--format', 'torchscript', '--evaluate']
+    status, said, errors = run(monkeypatch, capfd, 'export', *args)
+    assert status == 0, errors
+    pytorch, file = scores(said)
+    assert abs(pytorch - file) <= 0.01
+
+
+@pytest.mark.parametrize('network', ['FastSCNN', 'UNet'])
+def test_torchscript_of_every_size_is_checked(
+    network, segmentor, folder, monkeypatch, capfd, tmp_path
+):
+    out = tmp_path / 'student.pt'
+    if network == 'FastSCNN':
+        text = f"_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'"
+        segmentor = save(folder, 'fast_scnn', text, 'mmseg')
+    args = ['--out', out, '--format', 'torchscript', '--dynamic', '--size', 64, 96]
+    status, _, errors = run(monkeypatch, capfd, 'export', *segmentor, *args)
+    if network == 'FastSCNN':
+        assert status == 0, errors
+        assert torch.jit.load(out)(torch.zeros(2, 3, 65, 99)).shape == (2, 11, 65, 99)
+    else:  # its upsampling computes with sizes as Python's numbers
+        assert status == 2 and 'use --format onnx or leave out --dynamic' in errors
+        assert not out.exists()
+
+
+def test_a_detectors_boxes_are_its_own(folder, monkeypatch, capfd, tmp_path):
+    config, checkpoint = save(folder, 'detector', DETECTOR, 'mmdet')
+    out = folder / 'detector.onnx'
+    args = [config, checkpoint, '--size', 96, 128, '--preprocess', '--out', out]
+    assert run(monkeypatch, capfd, 'export', *args)[0] == 0
+    infer = runpy.run_path(str(ROOT / 'tools/deploy/infer.py'))
+    image = cv2.imread(str(folder / 'images/0.png'))
+    image = np.vstack([image, image])  # higher than the network's size: scaled by a half
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        detector = MODELS.build(load_config(str(config)).model).eval()
+    detector.load_state_dict(torch.load(checkpoint)['state_dict'])
+    # The exported file has no limit on candidates.
+    nms = dict(type='nms', iou_threshold=0.4)
+    detector.bbox_head.test_cfg.update(
+        score_thr=0.6, nms_pre=100000, max_per_img=100000, nms=nms, min_bbox_size=0
+    )
+    small = np.zeros((96, 128, 3), np.uint8) + np.round(MEAN).astype(np.uint8)[::-1]
+    small[:, :64] = cv2.resize(image, (64, 96), interpolation=cv2.INTER_LINEAR)
+    shape = dict(img_shape=(96, 64), ori_shape=(96, 64), scale_factor=(1.0, 1.0))
+    batch = dict(
+        inputs=[torch.from_numpy(small.transpose(2, 0, 1))],
+        data_samples=[DetDataSample(metainfo=shape)],
+    )
+    with torch.no_grad():
+        own = detector.test_step(batch)[0].pred_instances
+    result = infer['Model'](str(out))([image])[0]
+    found = infer['boxes_of'](result, image.shape[:2], 0.6, 0.4)
+    assert len(found) > 3
+    limit = torch.tensor([128.0, 192] * 2)
+    for box, score, label in found:
+        same = (own.labels == label) & ((own.scores - score).abs() < 1e-4)
+        distance = (own.bboxes[same] * 2).minimum(limit) - torch.from_numpy(box)
+        assert distance.abs().amax(1).min() < 1e-2
+    assert len(found) == len(own)
+    picture = tmp_path / 'boxes'
+    args = [out, folder / 'images/0.png', '--score', 0.6, '--iou', 0.4, '--out', picture]
+    assert run(monkeypatch, capfd, 'infer', *args)[0] == 0
+    assert (cv2.imread(str(picture / '0.png')) != cv2.imread(str(folder / 'images/0.png'))).any()
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['--int8', '--format', 'torchscript'], '--int8 is for --format onnx'),
+        (['--out', 'a.pt'], '--out a.pt: --format onnx is written as *.onnx'),
+    ],
+)
+def test_what_does_not_go_together_is_named(segmentor, monkeypatch, capfd, args, message):
+    status, _, errors = run(monkeypatch, capfd, 'export', *segmentor, *args)
+    assert status == 2 and errors.strip() == f'error: {message}'
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['{folder}/none'], 'is no image, no video and no folder of images'),
+        (['{folder}/images/notes.txt'], 'cannot be read as an image'),
+        (['{folder}/images', '--batch', '0'], '--batch 0; '),
+    ],
+)
+def test_bad_inputs_are_named(exported, folder, monkeypatch, capfd, tmp_path, args, message):
+    args = [arg.format(folder=folder) for arg in args] + ['--out', tmp_path]
+    status, _, errors = run(monkeypatch, capfd, 'infer', exported[0], *args)
+    assert status == 2 and errors.startswith('error: ') and message in errors
+
+
+def test_a_file_that_is_no_network_is_named(folder, monkeypatch, capfd):
+    args = [folder / 'images/notes.txt', folder / 'images']
+    status, _, errors = run(monkeypatch, capfd, 'infer', *args)
+    assert status == 2 and 'notes.txt cannot be loaded' in errors

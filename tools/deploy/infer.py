@@ -1,0 +1,258 @@
+"""Run an exported student on images or videos, with onnxruntime alone: no PyTorch, no mmkd.
+
+The file is one that export.py wrote; what is needed beside it, such as the classes' colours, is in
+its metadata.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
+OPACITY = 0.6  # of the classes' colours over an image
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
+    parser.add_argument('model', help='MODEL.onnx')
+    parser.add_argument('input', help='an image, a folder of images, or a video')
+    parser.add_argument('--out', default='predictions', help='folder of what is written')
+    parser.add_argument(
+        '--labels', action='store_true', help='write class ids as PNGs instead of overlays'
+    )
+    parser.add_argument('--batch', type=int, default=1, help='images at once, if --dynamic')
+    parser.add_argument('--score', type=float, default=0.3, help='least score of a box')
+    parser.add_argument('--iou', type=float, default=0.6, help='of boxes that are one object')
+    return parser.parse_args()
+
+
+class Model:
+    """An exported network with its preprocessing."""
+
+    def __init__(self, path: str) -> None:
+        providers = onnxruntime.get_available_providers()
+        try:
+            self.session = onnxruntime.InferenceSession(path, providers=providers)
+        except Exception as error:  # onnxruntime's own types, one for each kind of bad file
+            reason = ' '.join(str(error).split())[:160]
+            raise ValueError(f'{path} cannot be loaded ({reason})') from None
+        facts = self.session.get_modelmeta().custom_metadata_map.get('mmkd')
+        if facts is None:
+            raise ValueError(f'{path} was not written by export.py')
+        self.facts = json.loads(facts)
+        (self.input,) = self.session.get_inputs()
+        self.outputs = [output.name for output in self.session.get_outputs()]
+        self.batches = not isinstance(self.input.shape[0], int)
+
+    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, float, float]:
+        """One image (H, W, 3), uint8, BGR, as the network takes it; the scales (x, y) to it.
+
+        A segmentor's image is stretched to the network's size; a detector's keeps its aspect and
+        is padded at its right and bottom.
+        """
+        height, width = self.facts['size']
+        x, y = width / image.shape[1], height / image.shape[0]
+        if self.facts['task'] == 'detection':
+            x = y = min(x, y)
+        size = (round(image.shape[1] * x), round(image.shape[0] * y))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        mean, std = (
+            np.float32(self.facts[k])[:: -1 if self.facts['rgb'] else 1] for k in ('mean', 'std')
+        )
+        padding = mean + std * self.facts['pad_value']
+        padded = np.empty((height, width, 3), np.float32)
+        padded[:] = padding
+        padded[: size[1], : size[0]] = image
+        if self.input.type == 'tensor(uint8)':
+            return padded.round().astype(np.uint8), x, y
+        padded = (padded - mean) / std
+        if self.facts['rgb']:
+            padded = padded[..., ::-1]
+        return np.ascontiguousarray(padded.transpose(2, 0, 1)), x, y
+
+    def __call__(self, images: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """What the network yields of each image, by output, and the ``scale`` (x, y) to it."""
+        prepared = [self.prepare(image) for image in images]
+        results = self.session.run(None, {self.input.name: np.stack([p[0] for p in prepared])})
+        return [
+            dict(zip(self.outputs, outputs, strict=True), scale=prepared[i][1:])
+            for i, outputs in enumerate(zip(*results, strict=True))
+        ]
+
+
+def labels_of(result: dict[str, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """Class ids (H, W), uint8, at the size of the image."""
+    size = (shape[1], shape[0])
+    if 'labels' in result:
+        return cv2.resize(result['labels'], size, interpolation=cv2.INTER_NEAREST)
+    logits = [cv2.resize(k, size, interpolation=cv2.INTER_LINEAR) for k in result['logits']]
+    if len(logits) == 1:
+        return (logits[0] > 0).astype(np.uint8)
+    return np.argmax(logits, 0).astype(np.uint8)
+
+
+def boxes_of(
+    result: dict[str, np.ndarray], shape: tuple[int, int], score: float, iou: float
+) -> list[tuple[np.ndarray, float, int]]:
+    """Boxes x1 y1 x2 y2 in pixels of the image, scores and classes: one an object, best first."""
+    scores = result['scores']
+    candidate, label = np.nonzero(scores > score)
+    if not len(candidate):
+        return []
+    scale = np.float32([*result['scale']] * 2)
+    boxes = np.clip(result['boxes'][candidate] / scale, 0, np.float32([*shape[::-1]] * 2))
+    seen = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    boxes, scores, label = boxes[seen], scores[candidate, label][seen], label[seen]
+    corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+    kept = cv2.dnn.NMSBoxesBatched(corner_and_size, scores, label, score, iou)
+    return [(boxes[i], float(scores[i]), int(label[i])) for i in kept]
+
+
+def palette_of(facts: dict) -> np.ndarray:
+    """A BGR colour a class (256, 3), uint8; colours of the wheel where the file has none."""
+    palette = facts['palette']
+    if not palette:
+        hues = (np.arange(256) * 67 % 180).astype(np.uint8)
+        wheel = np.stack([hues, np.full_like(hues, 200), np.full_like(hues, 230)], -1)
+        return cv2.cvtColor(wheel[None], cv2.COLOR_HSV2BGR)[0]
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = np.uint8(palette)[:, ::-1]
+    return table
+
+
+def draw(
+    image: np.ndarray, result: dict, args: argparse.Namespace, facts: dict, palette: np.ndarray
+) -> np.ndarray:
+    """What is written of one image: its labels, or the image under their colours or boxes."""
+    if facts['task'] == 'segmentation':
+        labels = labels_of(result, image.shape[:2])
+        if args.labels:
+            return labels
+        return cv2.addWeighted(palette[labels], OPACITY, image, 1 - OPACITY, 0)
+    image = image.copy()
+    for box, score, label in boxes_of(result, image.shape[:2], args.score, args.iou):
+        x, y = int(box[0]), int(box[1])
+        colour = palette[label].tolist()
+        cv2.rectangle(image, (x, y), (int(box[2]), int(box[3])), colour, 2)
+        name = facts['classes'][label] if facts['classes'] else str(label)
+        at = (x + 2, max(y - 4, 12))
+        cv2.putText(image, f'{name} {score:.2f}', at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1)
+    return image
+
+
+def read(path: Path) -> tuple[Iterator[tuple[str, np.ndarray]], int, float]:
+    """Named images of a file or a folder, how many there are, and frames a second (0: no video)."""
+    if path.suffix.lower() in VIDEOS:
+        video = cv2.VideoCapture(str(path))
+        if not video.isOpened():
+            raise ValueError(f'{path} cannot be read as a video')
+        return (
+            frames_of(video, path.stem),
+            int(video.get(cv2.CAP_PROP_FRAME_COUNT)),
+            video.get(cv2.CAP_PROP_FPS),
+        )
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
+    if not files or not files[0].is_file():
+        raise ValueError(f'{path} is no image, no video and no folder of images')
+    return ((file.stem, read_image(file)) for file in files), len(files), 0.0
+
+
+def frames_of(video: cv2.VideoCapture, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    number = 0
+    while (frame := video.read()[1]) is not None:
+        yield f'{name}_{number:06d}', frame
+        number += 1
+
+
+def read_image(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f'{path} cannot be read as an image')
+    return image
+
+
+class Writer:
+    """PNGs in a folder, or one video with as many frames a second as the input."""
+
+    def __init__(self, folder: Path, video: str | None, rate: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.rate = folder, rate
+        self.path = folder / f'{video}.mp4' if video else folder
+        self.video: cv2.VideoWriter | None = None
+
+    def write(self, name: str, picture: np.ndarray) -> None:
+        if self.path == self.folder:
+            if not cv2.imwrite(str(self.folder / f'{name}.png'), picture):
+                raise OSError(f'{self.folder / name}.png cannot be written')
+            return
+        if self.video is None:
+            size = (picture.shape[1], picture.shape[0])
+            code = cv2.VideoWriter_fourcc(*'mp4v')
+            self.video = cv2.VideoWriter(str(self.path), code, self.rate, size)
+        self.video.write(picture)
+
+    def close(self) -> None:
+        if self.video is not None:
+            self.video.release()
+
+
+def progress(done: int, total: int, start: float) -> None:
+    """One line that is rewritten on a terminal; elsewhere a line every tenth of the way."""
+    seconds = time.perf_counter() - start
+    rate = done / max(seconds, 1e-9)
+    left = f', {(total - done) / rate:.0f} s left' if total > done else ''
+    line = f'{done}/{total} images, {rate:.1f} a second{left}'
+    if sys.stderr.isatty():
+        print(f'\r{line:<60}', end='' if done < total else '\n', file=sys.stderr, flush=True)
+    elif done == total or done * 10 // max(total, 1) > (done - 1) * 10 // max(total, 1):
+        print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    args = parse_args()
+    model = Model(args.model)
+    if args.batch < 1 or args.batch > 1 and not model.batches:
+        raise ValueError(f'--batch {args.batch}; {args.model} takes one image at a time')
+    if args.labels and model.facts['task'] != 'segmentation':
+        raise ValueError(f'--labels is for segmentors; {args.model} finds boxes')
+    path = Path(args.input)
+    images, total, rate = read(path)
+    as_video = rate > 0 and not args.labels
+    writer = Writer(Path(args.out), path.stem if as_video else None, rate)
+    palette, batch, done, start = palette_of(model.facts), [], 0, time.perf_counter()
+
+    def flush() -> None:
+        nonlocal done
+        results = model([image for _, image in batch])
+        for (name, image), result in zip(batch, results, strict=True):
+            writer.write(name, draw(image, result, args, model.facts, palette))
+        done += len(batch)
+        progress(done, total, start)
+        batch.clear()
+
+    for item in images:
+        batch.append(item)
+        if len(batch) == args.batch:
+            flush()
+    if batch:
+        flush()
+    writer.close()
+    print(writer.path)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
