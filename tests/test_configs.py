@@ -1,8 +1,11 @@
+import copy
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 
 from mmkd.configs import (
@@ -72,9 +75,13 @@ def test_strategies_say_what_their_names_say(name, low, high, filter_on):
         assert term.loss.get('filter_on', 'both') == filter_on
 
 
+FLAGSHIPS = dict(fastscnn='segformer_fastscnn_freq', yolo11='yolo11l_yolo11s_at')
+
+
 @pytest.mark.parametrize('path', [p for p in CONFIGS if 'ablations' in p])
 def test_ablations_differ_in_their_terms_only(path):
-    config, basic = (load_config(p) for p in (path, 'configs/segformer_fastscnn_freq.py'))
+    flagship = FLAGSHIPS[Path(path).name.split('_')[0]]
+    config, basic = (load_config(p) for p in (path, f'configs/{flagship}.py'))
     assert student_config(config).to_dict() == student_config(basic).to_dict()
     for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'randomness'):
         assert config[key] == basic[key], key
@@ -175,3 +182,81 @@ def test_frs_trains_mmdets_students_by_the_papers_weights(name, own, feature, he
     address = Path(config.model.teacher.checkpoint)
     assert address.parent.name.replace('-', '_') == teacher
     assert address.name.startswith(address.parent.name)
+
+
+YOLO11_LAYERS = (6, 8, 13, 16, 19, 22)
+YOLO11_AT = [p for p in CONFIGS if 'yolo11' in p and '_at' in p]
+
+
+@pytest.mark.parametrize('path', [*YOLO11_AT, 'configs/yolo11l_yolo11s_freq.py'])
+def test_yolo11_is_distilled_at_six_layers_of_equal_weight(path):
+    terms = load_config(path).model.distill
+    assert len(terms) == 6
+    for i in YOLO11_LAYERS:
+        assert terms[f'layer{i}'].student == terms[f'layer{i}'].teacher == f'yolo[{i}]'
+        assert 'weight' not in terms[f'layer{i}'] and 'schedule' not in terms[f'layer{i}']
+        if path in YOLO11_AT:
+            at = dict(type='ActivationATLoss', mapping='sum', p=2, distance='l2_batch')
+            assert terms[f'layer{i}'].loss == at
+
+
+@pytest.mark.parametrize('data, classes', [('', 4), ('_voc', 20), ('_bccd', 3), ('_coco', 80)])
+def test_yolo11_learns_on_other_data_from_another_teacher_and_nothing_else(data, classes):
+    config = load_config(f'configs/yolo11l_yolo11s_at{data}.py')
+    model = config.model.to_dict()
+    teacher = load_config(model.pop('teacher')['config']).model
+    assert model['student']['bbox_head'].pop('num_classes') == classes
+    assert teacher.bbox_head.num_classes == classes and teacher.backbone.scale == 'l'
+    voc = load_config('configs/yolo11l_yolo11s_at_voc.py').model.to_dict()
+    voc.pop('teacher')
+    voc['student']['bbox_head'].pop('num_classes')
+    assert model == voc
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'yolo' in p])
+def test_yolo_ends_its_mosaic_amid_training(path):
+    config = load_config(path)
+    processes = 4 if config.train_dataloader.batch_size == 16 else 1
+    draws = config.train_cfg.max_iters * config.train_dataloader.batch_size * processes
+    mixed = config.train_dataloader.dataset.skip_from_draw
+    assert 0.8 < mixed / draws < 0.91
+
+
+def test_yolos_sgd_steps_as_the_reference_does():
+    """Ours on the mean over 64 images, the reference's on the sum: the weights stay equal."""
+    wrapper = load_config('configs/students/yolo11s_voc.py').optim_wrapper
+    torch.manual_seed(0)
+    ours = torch.nn.Sequential(torch.nn.Linear(3, 4, bias=False), torch.nn.BatchNorm1d(4))
+    theirs = copy.deepcopy(ours).double()
+    ours = ours.double()
+    groups = [
+        dict(params=[theirs[0].weight], weight_decay=5e-4),
+        dict(params=list(theirs[1].parameters())),
+    ]
+    reference = torch.optim.SGD(groups, lr=0.01, momentum=0.937, nesterov=True)
+    optimiser = build_optim_wrapper(ours, wrapper)
+    images = torch.randn(64, 3, dtype=torch.float64)
+    for scale in (1e-3, 1.0, 3.0):  # without and with the clip
+        optimiser.update_params(scale * ours(images).square().sum(1).mean())
+        reference.zero_grad()
+        (scale * theirs(images).square().sum()).backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 10)
+        reference.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_yolos_average_decays_as_the_reference_does():
+    (hook,) = load_config('configs/students/yolo11n_bccd.py').custom_hooks
+    config = dict(type=hook['ema_type'], momentum=hook['momentum'], gamma=hook['gamma'])
+    source = torch.nn.Linear(1, 1, bias=False)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        average = MODELS.build(config, default_args=dict(model=source))
+    average.update_parameters(source)  # the first is a copy
+    expected = source.weight.item()
+    for step in range(2, 40):
+        source.weight.data += 1
+        average.update_parameters(source)
+        decay = 0.9999 * (1 - math.exp(-step / 2000))
+        expected = decay * expected + (1 - decay) * source.weight.item()
+    assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)

@@ -24,7 +24,7 @@ class SimilarityAffinity(nn.Module):
         UserError: ``tau`` is not > 0.
     """
 
-    def __init__(self, tau: float = 0.1) -> None:
+    def __init__(self, tau: float = 0.5) -> None:
         super().__init__()
         check_temperature(tau)
         self.tau = tau
