@@ -187,7 +187,7 @@ def _advance(
     # From here on, what each block hands to the one after it in the order of the scan.
     order = range(len(last))[::-1] if reverse else range(len(last))
     starts = torch.zeros_like(last)
-    for before, block in zip(order, order[1:]):
+    for before, block in zip(order[:-1], order[1:], strict=True):
         torch.addcmul(last[before], totals[before], starts[before], out=starts[block])
     _replay(decays, drives, starts)
     return starts

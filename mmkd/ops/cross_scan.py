@@ -1,0 +1,44 @@
+"""The four paths by which VMamba reads an image, and the way back.
+
+Liu et al., "VMamba: Visual State Space Model", NeurIPS 2024, section 4.3
+(https://arxiv.org/abs/2401.10166). Path 0 goes row by row, path 1 column by column, paths 2 and 3
+are these two from the end.
+
+Shapes: ``M`` samples, ``C`` channels, ``H`` rows, ``W`` columns, ``L = H * W``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def cross_scan(x: Tensor) -> Tensor:
+    """Lay an image out along four paths.
+
+    Args:
+        x: (M, C, H, W).
+
+    Returns:
+        (M, 4, C, L), the one copy that is made.
+    """
+    by_rows, by_columns = x.flatten(2), x.transpose(2, 3).flatten(2)
+    return torch.stack([by_rows, by_columns, by_rows.flip(-1), by_columns.flip(-1)], dim=1)
+
+
+def cross_merge(paths: Tensor, height: int, width: int) -> Tensor:
+    """Bring what was computed along four paths back to the image and add it up.
+
+    The transpose of :func:`cross_scan` as a linear map: ``cross_merge(cross_scan(x))`` is ``4 x``.
+
+    Args:
+        paths: (M, 4, C, L).
+        height: H.
+        width: W.
+
+    Returns:
+        (M, C, H, W).
+    """
+    both = paths[:, :2] + paths[:, 2:].flip(-1)
+    by_columns = both[:, 1].unflatten(-1, (width, height))
+    return both[:, 0].unflatten(-1, (height, width)) + by_columns.transpose(2, 3)

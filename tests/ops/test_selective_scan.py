@@ -1,0 +1,201 @@
+import importlib.util
+import runpy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmkd.errors import UserError
+from mmkd.ops.selective_scan import choose_backend, selective_scan, selective_scan_reference
+
+NAMES = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
+
+
+def make_inputs(samples, groups, channels, states, length, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    total = groups * channels
+    inputs = [
+        draw(samples, total, length),
+        draw(samples, total, length),
+        -draw(total, states).abs() - 0.1,
+        draw(samples, groups, states, length),
+        draw(samples, groups, states, length),
+        draw(total),
+        draw(total),
+    ]
+    return [x.requires_grad_() for x in inputs]
+
+
+def values_and_gradients(scan, inputs, **options):
+    y = scan(*inputs, **options)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
+    return [y, *torch.autograd.grad(y, inputs, weights)]
+
+
+def assert_equal_to_definition(inputs, tolerance=1e-10, **options):
+    found = values_and_gradients(selective_scan, inputs, backend='torch', **options)
+    expected = values_and_gradients(selective_scan_reference, inputs, **options)
+    names = ('y', *NAMES[: len(inputs)])
+    for name, a, b in zip(names, found, expected, strict=True):
+        scale = max(1.0, float(b.detach().abs().max()))
+        assert torch.isfinite(a).all(), name
+        torch.testing.assert_close(
+            a, b, rtol=0, atol=tolerance * scale, msg=lambda m, n=name: n + m
+        )
+
+
+@pytest.mark.parametrize('backend', ['torch', 'reference'])
+@pytest.mark.parametrize('name', ['n1', 'n4'])
+def test_fixtures(shared, name, backend):
+    make_input = runpy.run_path(str(shared / 'parity/fill.py'))['make_input']
+    fixture = np.load(shared / f'parity/selective_scan_{name}.npz')
+    salt = str(fixture['salt'])
+    b, k, c, n, length = (int(fixture[key]) for key in ('B', 'K', 'C', 'N', 'L'))
+    shapes = dict(
+        u=(b, k * c, length), delta=(b, k * c, length), A=(k * c, n), B=(b, k, n, length),
+        C=(b, k, n, length), D=(k * c,), delta_bias=(k * c,),
+    )  # fmt: skip
+    inputs = {key: make_input(shape, salt, key) for key, shape in shapes.items()}
+    inputs['A'] = -inputs['A'].abs() - 0.1
+    for x in inputs.values():
+        x.requires_grad_()
+    y = selective_scan(**inputs, backend=backend)
+    y.backward(make_input(tuple(y.shape), salt, 'grad'))
+    torch.testing.assert_close(y.detach(), torch.from_numpy(fixture['y']), rtol=1e-4, atol=1e-4)
+    for key, x in inputs.items():
+        expected = torch.from_numpy(fixture[f'd{key}'])
+        torch.testing.assert_close(
+            x.grad, expected, rtol=1e-4, atol=1e-4, msg=lambda m, k=key: k + m
+        )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    samples=st.integers(1, 3),
+    groups=st.integers(1, 4),
+    channels=st.integers(1, 3),
+    states=st.integers(1, 16),
+    length=st.integers(1, 70),
+    seed=st.integers(0, 1000),
+)
+def test_blocks_equal_the_definition(samples, groups, channels, states, length, seed):
+    inputs = make_inputs(samples, groups, channels, states, length, seed=seed)
+    assert_equal_to_definition(inputs)
+
+
+@pytest.mark.parametrize('length', [1, 2, 3, 4, 5, 49, 50, 1000, 4097])
+def test_every_length(length):
+    assert_equal_to_definition(make_inputs(1, 2, 2, 1, length))
+
+
+def test_more_sequences_than_are_taken_at_a_time():
+    assert_equal_to_definition(make_inputs(2, 3, 24, 4, 700))
+
+
+@pytest.mark.parametrize('step', [-40.0, 40.0])
+def test_decays_that_hold_or_vanish(step):
+    """Over 2000 positions the states' products of decays are near 1, or far below what is 0."""
+    inputs = make_inputs(1, 2, 2, 2, 2000)
+    with torch.no_grad():
+        inputs[1].add_(step)
+    assert_equal_to_definition(inputs)
+    float32 = [x.detach().float().requires_grad_() for x in inputs]
+    assert_equal_to_definition(float32, tolerance=1e-4)
+
+
+def test_optional_inputs_and_no_softplus():
+    inputs = make_inputs(2, 2, 3, 2, 30)
+    with torch.no_grad():
+        inputs[1].abs_()
+    assert_equal_to_definition(inputs[:5], delta_softplus=False)
+
+
+def test_memory_layout_of_the_input_does_not_matter():
+    inputs = make_inputs(2, 2, 3, 2, 30)
+    turned = [x.detach().transpose(-1, -2).contiguous().transpose(-1, -2) for x in inputs[:5]]
+    turned = [x.requires_grad_() for x in [*turned, *inputs[5:]]]
+    found, expected = (values_and_gradients(selective_scan, x) for x in (turned, inputs))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    inputs = [x.detach().to(dtype).requires_grad_() for x in make_inputs(1, 2, 3, 2, 300)]
+    exact = selective_scan_reference(*(x.float() for x in inputs))
+    with torch.autocast('cpu', torch.bfloat16):
+        y = selective_scan(*inputs)
+        gradients = torch.autograd.grad(y.float().sum(), inputs)
+    assert y.dtype == dtype and all(torch.isfinite(g).all() for g in gradients)
+    torch.testing.assert_close(y, exact.to(dtype))
+
+
+def test_saves_no_states():
+    """What autograd keeps does not grow with d_state times L, but for B and C themselves."""
+    inputs = make_inputs(1, 1, 16, 16, 400)
+    kept = {}
+
+    def keep(x):
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        selective_scan(*inputs, backend='torch')
+    assert sum(kept.values()) < 1.5 * sum(x.nbytes for x in inputs)
+    assert inputs[0].nbytes * 16 > 3 * sum(x.nbytes for x in inputs)
+
+
+def test_compiles():
+    inputs = make_inputs(1, 2, 3, 2, 50)
+
+    def doubled(*args):
+        return 2 * selective_scan(*args)
+
+    compiled = torch.compile(doubled, backend='eager')
+    torch.testing.assert_close(
+        values_and_gradients(compiled, inputs), values_and_gradients(doubled, inputs)
+    )
+
+
+@pytest.mark.parametrize(
+    'name, shape, message',
+    [
+        ('A', (6, 3), 'A has 3 states'),
+        ('B', (2, 4, 2, 30), '4 groups of B do not divide 6'),
+        ('C', (2, 2, 2, 29), r'C has shape \(2, 2, 2, 29\), must be \(2, 2, 2, 30\)'),
+        ('delta', (2, 5, 30), 'delta has shape'),
+        ('D', (5,), 'D has shape'),
+        ('delta_bias', (6, 1), 'delta_bias has shape'),
+        ('u', (6, 30), 'u of shape'),
+        ('A', (6,), 'A of shape'),
+    ],
+)
+def test_wrong_shapes_are_named(name, shape, message):
+    inputs = dict(zip(NAMES, make_inputs(2, 2, 3, 2, 30), strict=True))
+    inputs[name] = torch.zeros(shape)
+    with pytest.raises(UserError, match=message):
+        selective_scan(**inputs)
+
+
+def test_backend_by_argument_and_environment(monkeypatch):
+    cpu = torch.device('cpu')
+    monkeypatch.delenv('MMKD_SCAN', raising=False)
+    assert choose_backend(cpu) == 'torch'
+    monkeypatch.setenv('MMKD_SCAN', 'reference')
+    assert choose_backend(cpu) == 'reference'
+    assert choose_backend(cpu, 'torch') == 'torch'
+    monkeypatch.setenv('MMKD_SCAN', 'cuda')
+    with pytest.raises(UserError, match='MMKD_SCAN=cuda is not known; allowed: torch, mamba'):
+        choose_backend(cpu)
+
+
+def test_forced_backend_that_is_absent():
+    installed = importlib.util.find_spec('mamba_ssm') is not None
+    message = 'needs tensors on a CUDA device' if installed else 'mamba_ssm is not installed'
+    with pytest.raises(UserError, match=message):
+        selective_scan(*make_inputs(1, 1, 1, 1, 1), backend='mamba')
