@@ -12,7 +12,7 @@ from mmkd.errors import UserError
 
 
 def class_scores(runs: Iterable[Run]) -> dict[str, dict[str, list[float]]]:
-    """IoU in percent by config and class, a value a seed, of the last checkpoints.
+    """IoU in percent by config and class, a value a seed, of the last checkpoints on ``val``.
 
     Each run is evaluated once; its values stay in its folder.
 
@@ -32,6 +32,7 @@ def _of_run(run: Run) -> dict[str, float]:
         if run.metric != 'mIoU':
             raise UserError(f'--per-class: {run.config} is compared by {run.metric}, not by mIoU')
         config = student_config(load_config(run.config))
+        config.test_dataloader = config.val_dataloader  # what the runs are compared on
         config.test_evaluator = dict(type='mmkd.ClassIoUMetric')
         config.work_dir = str(run.folder / 'test')
         config.load_from = find_last_checkpoint(run.folder)

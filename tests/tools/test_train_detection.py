@@ -60,7 +60,8 @@ def cells(tmp_path, monkeypatch):
         (folder / f'ImageSets/Main/{split}.txt').write_text('0\n1\n2\n3\n')
 
     def write(workers=0) -> Path:
-        path = tmp_path / 'cells.py'
+        # MMEngine names a run by its config and second, and its scope by the run.
+        path = tmp_path / f'{tmp_path.name}.py'
         path.write_text(BCCD.format(root=ROOT, workers=workers))
         return path
 
@@ -70,7 +71,7 @@ def cells(tmp_path, monkeypatch):
 def test_trains_and_evaluates_on_the_voc_layout(cells, monkeypatch, capfd):
     config = cells()
     assert command(monkeypatch, 'train', config) == 0
-    assert command(monkeypatch, 'test', config, 'work_dirs/cells/best.pth') == 0
+    assert command(monkeypatch, 'test', config, f'work_dirs/{config.stem}/best.pth') == 0
     assert 'coco/bbox_mAP: ' in capfd.readouterr().out
 
 
