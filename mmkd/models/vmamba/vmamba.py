@@ -1,0 +1,175 @@
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmkd.errors import UserError
+from mmkd.models.vmamba.blocks import VSSBlock, norm
+from mmkd.models.vmamba.published_weights import load_published_weights
+from mmkd.registry import MODELS
+
+
+@dataclass(frozen=True)
+class Size:
+    """Blocks of each stage, channels of the first, and E / C (see ``blocks``)."""
+
+    depths: tuple[int, int, int, int]
+    dims: int
+    ssm_ratio: float = 1.0
+
+
+# `s2l5` and `s2l15`, of ssm_ratio 2, are the published names; nano is this project's own.
+ARCHS = {
+    'nano': Size((2, 2, 6, 2), 32),
+    'tiny': Size((2, 2, 8, 2), 96),
+    'small': Size((2, 2, 20, 2), 96),
+    'base': Size((2, 2, 20, 2), 128),
+    'tiny_s2l5': Size((2, 2, 5, 2), 96, 2.0),
+    'small_s2l15': Size((2, 2, 15, 2), 96, 2.0),
+    'base_s2l15': Size((2, 2, 15, 2), 128, 2.0),
+}
+
+
+@MODELS.register_module()
+class VMamba(BaseModule):
+    """VMamba as a backbone: four stages at strides 4, 8, 16 and 32, channels doubling.
+
+    Takes images (M, 3, H, W) of any size from 32 up and yields (M, dims * 2^i, ceil(H / 2^(i+2)),
+    ceil(W / 2^(i+2))) for each stage i of ``out_indices``, through a LayerNorm ``outnorm<i>``. What
+    a stage yields before it, where positions still differ in strength, is the tap
+    ``backbone.layers.<i>.blocks``; what a block's scan is given is given to ``op.scan``.
+
+    Weights have the names of the published checkpoints, whose ``model`` entry loads by
+    ``init_cfg=dict(type='Pretrained', checkpoint=...)``: its classifier is left out, and output
+    norms that it lacks start fresh. Source: see ``blocks``.
+
+    Args:
+        arch: ``'nano'`` (3 M parameters), ``'tiny'`` (29 M), ``'small'``, ``'base'``, or with a
+            scan of twice the channels ``'tiny_s2l5'``, ``'small_s2l15'``, ``'base_s2l15'``.
+        depths: the stages' numbers of blocks, for a network of another size than ``arch`` names.
+        dims: channels of the first stage, even; with ``depths``.
+        ssm_ratio: channels of the scan over those of its block; with ``depths``, 1 by default.
+        d_state: states of a channel; 1 in every published checkpoint.
+        out_indices: the stages to yield.
+        frozen_stages: how many stages stay as they are, with what comes before; -1 freezes
+            nothing, 0 the patch embedding.
+        drop_path_rate: probability of skipping the last block in training, falling linearly to 0
+            at the first.
+        with_cp: whether blocks are computed anew in the backward pass instead of kept.
+        init_cfg: where the weights start from.
+
+    Raises:
+        UserError: an argument is not allowed; from ``init_weights``, the checkpoint is of another
+            network.
+    """
+
+    def __init__(
+        self,
+        arch: str | None = None,
+        depths: Sequence[int] | None = None,
+        dims: int | None = None,
+        ssm_ratio: float | None = None,
+        d_state: int = 1,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        size = _find_size(arch, depths, dims, ssm_ratio)
+        if not out_indices or not set(out_indices) <= set(range(4)):
+            raise UserError(f'out_indices={out_indices!r}; allowed: some of 0, 1, 2 and 3')
+        if frozen_stages not in range(-1, 5):
+            raise UserError(f'frozen_stages={frozen_stages!r}; allowed: -1 to 4')
+        self.out_indices, self.frozen_stages = tuple(out_indices), frozen_stages
+        channels = [size.dims * 2**i for i in range(4)]
+        last = sum(size.depths) - 1
+        rates = [drop_path_rate * i / last for i in range(last + 1)]
+        ends = list(accumulate(size.depths))
+        # Names of layers inside a stage or the embedding are those of the published weights.
+        self.patch_embed = _numbered(
+            {
+                0: nn.Conv2d(3, size.dims // 2, 3, stride=2, padding=1),
+                2: norm(size.dims // 2),
+                4: nn.GELU(),
+                5: nn.Conv2d(size.dims // 2, size.dims, 3, stride=2, padding=1),
+                7: norm(size.dims),
+            }
+        )
+        self.layers = nn.ModuleList()
+        for i, (width, end) in enumerate(zip(channels, ends, strict=True)):
+            blocks = nn.Sequential(
+                *(
+                    VSSBlock(width, size.ssm_ratio, d_state, rate, with_cp)
+                    for rate in rates[end - size.depths[i] : end]
+                )
+            )
+            stage = OrderedDict(blocks=blocks)
+            if i < 3:
+                halve = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+                stage['downsample'] = _numbered({1: halve, 3: norm(2 * width)})
+            self.layers.append(nn.Sequential(stage))
+        for i in self.out_indices:
+            self.add_module(f'outnorm{i}', norm(channels[i]))
+        self._freeze()
+
+    def init_weights(self) -> None:
+        if self.init_cfg and self.init_cfg['type'] == 'Pretrained':
+            load_published_weights(self, self.init_cfg['checkpoint'])
+        else:
+            super().init_weights()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        outputs = []
+        x = self.patch_embed(x)
+        for i, stage in enumerate(self.layers):
+            x = stage.blocks(x)
+            if i in self.out_indices:
+                outputs.append(getattr(self, f'outnorm{i}')(x))
+            if i < 3:
+                x = stage.downsample(x)
+        return tuple(outputs)
+
+    def train(self, mode: bool = True) -> 'VMamba':
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        frozen = [self.patch_embed, *self.layers[: self.frozen_stages]]
+        frozen += [getattr(self, f'outnorm{i}') for i in self.out_indices if i < self.frozen_stages]
+        for module in frozen:
+            module.eval().requires_grad_(False)
+
+
+def _find_size(
+    arch: str | None,
+    depths: Sequence[int] | None,
+    dims: int | None,
+    ssm_ratio: float | None,
+) -> Size:
+    given = dict(depths=depths, dims=dims, ssm_ratio=ssm_ratio)
+    given = {name: value for name, value in given.items() if value is not None}
+    if arch is not None:
+        if arch not in ARCHS:
+            raise UserError(f'arch={arch!r} is no size of VMamba; allowed: {", ".join(ARCHS)}')
+        if given:
+            raise UserError(f'arch={arch!r} and {", ".join(given)}; allowed: one of the two')
+        return ARCHS[arch]
+    if depths is None or dims is None:
+        raise UserError('VMamba needs arch, or depths and dims')
+    if len(depths) != 4 or min(depths) < 1:
+        raise UserError(f'depths={depths!r}; allowed: four numbers of blocks')
+    if dims < 2 or dims % 2:
+        raise UserError(f'dims={dims!r}; allowed: an even number')
+    return Size(tuple(depths), dims, 1.0 if ssm_ratio is None else ssm_ratio)
+
+
+def _numbered(layers: dict[int, nn.Module]) -> nn.Sequential:
+    return nn.Sequential(OrderedDict((str(i), layer) for i, layer in layers.items()))

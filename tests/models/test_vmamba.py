@@ -1,0 +1,252 @@
+import ast
+import runpy
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+
+from mmkd.errors import UserError
+from mmkd.models.vmamba import VMamba
+from mmkd.models.vmamba.vmamba import ARCHS
+from mmkd.registry import MODELS
+
+SMALL = dict(depths=(1, 1, 2, 1), dims=16)
+
+
+@pytest.mark.parametrize('name', ['ratio1', 'ratio2'])
+def test_equals_the_reference(shared, name):
+    fixture = np.load(shared / f'parity/vmamba_nano_{name}.npz')
+    fill = runpy.run_path(str(shared / 'parity/fill.py'))
+    shapes = dict(line.split(' ', 1) for line in fixture['keys'])
+    shapes = {key: ast.literal_eval(shape) for key, shape in shapes.items()}
+    network = VMamba(**ast.literal_eval(str(fixture['config']))).eval()
+    assert {k: tuple(v.shape) for k, v in network.state_dict().items()} == shapes
+
+    salt = str(fixture['salt'])
+    weights = fill['fill_state_dict']({k: torch.empty(s) for k, s in shapes.items()}, salt)
+    network.load_state_dict(weights)
+    with torch.no_grad():
+        stages = network(fill['make_input'](tuple(fixture['input_shape']), salt))
+    for i, stage in enumerate(stages):
+        expected = torch.from_numpy(fixture[f'stage{i}'])
+        torch.testing.assert_close(stage, expected, rtol=1e-4, atol=1e-4)
+
+
+# The published classifiers' sizes (30, 49, 87, 31, 50 and 89 M) without their classifier.
+MILLIONS = dict(
+    nano=2.97, tiny=29.48, small=48.25, base=85.59, tiny_s2l5=29.94, small_s2l15=49.38,
+    base_s2l15=87.53,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_sizes(arch):
+    with torch.device('meta'):
+        network = VMamba(arch)
+    count = sum(p.numel() for p in network.parameters())
+    assert count / 1e6 == pytest.approx(MILLIONS[arch], abs=0.005)
+
+
+@settings(max_examples=8, deadline=None)
+@given(height=st.integers(32, 90), width=st.integers(32, 90), samples=st.integers(1, 2))
+def test_any_size_of_image(height, width, samples):
+    outputs = VMamba(**SMALL)(torch.randn(samples, 3, height, width))
+    for i, output in enumerate(outputs):
+        size = (-(-height // 2 ** (i + 2)), -(-width // 2 ** (i + 2)))
+        assert output.shape == (samples, 16 * 2**i, *size)
+        assert torch.isfinite(output).all()
+
+
+def test_samples_do_not_meet():
+    network = VMamba(**SMALL).eval()
+    x = torch.randn(2, 3, 40, 33)
+    both, alone = network(x), network(x[1:])
+    for a, b in zip(both, alone, strict=True):
+        torch.testing.assert_close(a[1:], b)
+
+
+@pytest.mark.parametrize('d_state', [1, 3])
+def test_every_weight_has_a_gradient(d_state):
+    network = VMamba(**SMALL, d_state=d_state)
+    sum((x * x.detach().roll(1)).sum() for x in network(torch.randn(1, 3, 40, 40))).backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None and weight.grad.abs().max() > 0, name
+
+
+def test_fresh_scans_keep_what_they_see():
+    """Step sizes after the softplus lie in [0.001, 0.1], rates are -1 to -N."""
+    op = VMamba(**SMALL, d_state=3).layers[0].blocks[0].op
+    step = torch.nn.functional.softplus(op.dt_projs_bias)
+    assert 0.00099 < step.min() < 0.01 < 0.03 < step.max() < 0.101
+    torch.testing.assert_close(op.A_logs.exp(), torch.tensor([1.0, 2, 3]).expand(64, 3))
+
+
+def test_out_indices():
+    network = VMamba(**SMALL).eval()
+    some = VMamba(**SMALL, out_indices=(1, 3)).eval()
+    some.load_state_dict(
+        {
+            k: v
+            for k, v in network.state_dict().items()
+            if not k.startswith(('outnorm0', 'outnorm2'))
+        }
+    )
+    x = torch.randn(1, 3, 64, 64)
+    for a, b in zip(some(x), network(x)[1::2], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_frozen_stages():
+    torch.manual_seed(0)
+    network = VMamba(**SMALL, frozen_stages=2, drop_path_rate=0.9).train()
+    frozen = ('patch_embed', 'layers.0', 'layers.1', 'outnorm0', 'outnorm1')
+    for name, weight in network.named_parameters():
+        assert weight.requires_grad != name.startswith(frozen), name
+    x = torch.randn(1, 3, 64, 64)
+    assert torch.equal(network(x)[1], network(x)[1])  # nothing is dropped
+    assert not torch.equal(network(x)[2], network(x)[2])
+    assert all(p.requires_grad for p in VMamba(**SMALL).parameters())
+    assert not any(p.requires_grad for p in VMamba(**SMALL, frozen_stages=4).parameters())
+
+
+def test_drop_path_rises_with_depth():
+    network = VMamba(**SMALL, drop_path_rate=0.2)
+    rates = [b.drop_path.drop_prob for stage in network.layers for b in stage.blocks]
+    assert rates == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+
+
+def test_blocks_that_are_computed_anew_give_the_same_and_keep_less():
+    results, kept = [], []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        network = VMamba(**SMALL, with_cp=with_cp)
+        x = torch.randn(1, 3, 64, 64)
+        storages = {}
+
+        def keep(saved, storages=storages):
+            storages[saved.untyped_storage().data_ptr()] = saved.untyped_storage().nbytes()
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+            outputs = network(x)
+        sum((o * o.detach().roll(1)).sum() for o in outputs).backward()
+        results.append([*outputs, *(p.grad for p in network.parameters())])
+        kept.append(sum(storages.values()) - sum(p.nbytes for p in network.parameters()))
+    torch.testing.assert_close(*results)
+    assert kept[1] < kept[0] / 3
+
+
+def test_autocast_is_close_to_full_precision():
+    torch.manual_seed(0)
+    network = VMamba(**SMALL).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        exact = network(x)
+        with torch.autocast('cpu', torch.bfloat16):
+            half = network(x)
+    for a, b in zip(half, exact, strict=True):
+        assert (a.float() - b).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize('scope', ['mmseg', 'mmdet'])
+def test_is_known_to(scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        registry = MODELS.parent.children[scope]
+        assert isinstance(registry.build(dict(type='mmkd.VMamba', arch='nano')), VMamba)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(arch='huge'), "arch='huge' is no size of VMamba; allowed: nano, tiny"),
+        (dict(arch='tiny', dims=32), "arch='tiny' and dims; allowed: one of the two"),
+        (dict(), 'needs arch, or depths and dims'),
+        (dict(depths=(2, 2, 2)), 'needs arch, or depths and dims'),
+        (dict(depths=(2, 2, 2), dims=16), r'depths=\(2, 2, 2\); allowed: four numbers'),
+        (dict(depths=(1, 1, 1, 1), dims=15), 'dims=15; allowed: an even number'),
+        (dict(arch='nano', out_indices=(0, 4)), r'out_indices=\(0, 4\); allowed: some of 0, 1'),
+        (dict(arch='nano', frozen_stages=5), 'frozen_stages=5; allowed: -1 to 4'),
+    ],
+)
+def test_what_is_not_allowed(arguments, message):
+    with pytest.raises(UserError, match=message):
+        VMamba(**arguments)
+
+
+class CfgNode(dict):
+    """As a published file pickles it: its class is found by name."""
+
+
+CfgNode.__module__ = 'yacs.config'
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Writes a file as the reference's training does, by default of a classifier."""
+    for name in ('yacs', 'yacs.config'):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules['yacs.config'], 'CfgNode', CfgNode, raising=False)
+
+    def write(network, **more):
+        weights = {k: v for k, v in network.state_dict().items() if not k.startswith('outnorm')}
+        classifier = {'classifier.head.weight': torch.ones(5, 128), **more}
+        path = tmp_path / 'published.pth'
+        config = CfgNode(MODEL=CfgNode(TYPE='vssm'))
+        torch.save(dict(model={**weights, **classifier}, config=config, epoch=264), path)
+        return str(path)
+
+    yield write
+    monkeypatch.undo()
+    assert 'yacs' not in sys.modules
+
+
+def test_published_weights_load_as_they_are(published, caplog):
+    MMLogger.get_current_instance().addHandler(caplog.handler)
+    source = VMamba(**SMALL)
+    path = published(source)
+    network = VMamba(**SMALL, init_cfg=dict(type='Pretrained', checkpoint=path))
+    network.init_weights()
+    MMLogger.get_current_instance().removeHandler(caplog.handler)
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, source.state_dict()[name]), name
+    assert 'left out: classifier.head.weight' in caplog.text
+    assert 'start fresh: outnorm0.weight, outnorm0.bias' in caplog.text
+
+
+@pytest.mark.parametrize(
+    'other, more, message',
+    [
+        (dict(depths=(1, 1, 2, 1), dims=32), {}, 'patch_embed.0.weight is .* in the file but'),
+        (dict(depths=(1, 1, 2, 1), dims=16, ssm_ratio=2.0), {}, 'does not fit its config: layers'),
+        (dict(depths=(1, 1, 1, 1), dims=16), {}, 'weights are missing, such as layers.2.blocks.1'),
+        (dict(depths=(1, 1, 3, 1), dims=16), {}, 'no place in this one, such as layers.2.blocks.2'),
+        (SMALL, {'neck.weight': torch.ones(1)}, 'no place in this one, such as neck.weight'),
+    ],
+)
+def test_weights_of_another_network_are_one_line(published, other, more, message):
+    path = published(VMamba(**other), **more)
+    network = VMamba(**SMALL, init_cfg=dict(type='Pretrained', checkpoint=path))
+    with pytest.raises(UserError, match=message) as error:
+        network.init_weights()
+    assert f'backbone.init_cfg.checkpoint={path}' in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+class Code:
+    def __reduce__(self):
+        return (print, ('this ran',))
+
+
+def test_a_file_with_code_is_refused(tmp_path, capfd):
+    path = tmp_path / 'code.pth'
+    torch.save(dict(model={}, config=Code()), path)
+    network = VMamba(**SMALL, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    with pytest.raises(UserError, match='is refused: it holds'):
+        network.init_weights()
+    assert 'this ran' not in capfd.readouterr().out
