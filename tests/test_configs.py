@@ -75,7 +75,11 @@ def test_strategies_say_what_their_names_say(name, low, high, filter_on):
         assert term.loss.get('filter_on', 'both') == filter_on
 
 
-FLAGSHIPS = dict(fastscnn='segformer_fastscnn_freq', yolo11='yolo11l_yolo11s_at')
+FLAGSHIPS = dict(
+    fastscnn='segformer_fastscnn_freq',
+    yolo11='yolo11l_yolo11s_at',
+    vmamba='segformer_vmamba_freq',
+)
 
 
 @pytest.mark.parametrize('path', [p for p in CONFIGS if 'ablations' in p])
@@ -89,6 +93,31 @@ def test_ablations_differ_in_their_terms_only(path):
         assert config.model.teacher == basic.model.teacher
 
 
+@pytest.mark.parametrize(
+    'name, shares, filter_on',
+    [
+        ('basic', (0, 0, 1, 1), 'both'),
+        ('reversed', (1, 1, 0, 0), 'both'),
+        ('teacher_only', (0, 0, 1, 1), 'teacher'),
+        ('student_only', (0, 0, 1, 1), 'student'),
+        ('split_13', (0, 1, 1, 1), 'both'),
+        ('split_31', (0, 0, 0, 1), 'both'),
+        ('ratio_50', (0.5, 0.5, 0.5, 0.5), 'both'),
+        ('ratio_rising', (0.2, 0.4, 0.6, 0.8), 'both'),
+        ('ratio_falling', (0.8, 0.6, 0.4, 0.2), 'both'),
+    ],
+)
+def test_vmambas_strategies_say_what_their_names_say(name, shares, filter_on):
+    terms = load_config(f'configs/ablations/vmamba_{name}.py').model.distill
+    assert len(terms) == 4
+    for i, share in enumerate(shares):
+        term = terms[f'stage{i + 1}']
+        assert term.student == f'backbone.layers.{i}.blocks'
+        assert term.teacher == f'decode_head.convs.{i}'
+        assert (term.loss.low, term.loss.high) == pytest.approx((share, 1 - share))
+        assert term.loss.get('filter_on', 'both') == filter_on
+
+
 def test_attention_decays_to_zero_over_the_whole_run():
     for name in ('segformer_fastscnn_at', 'segformer_fastscnn_at_camvid'):
         config = load_config(f'configs/{name}.py')
@@ -97,12 +126,12 @@ def test_attention_decays_to_zero_over_the_whole_run():
         assert beta.schedule == expected and 'schedule' not in alpha
 
 
-@pytest.mark.parametrize('recipe', ['freq', 'at'])
+@pytest.mark.parametrize('recipe', ['fastscnn_freq', 'fastscnn_at', 'vmamba_freq'])
 def test_data_sets_change_nothing_but_the_data_and_the_teacher(recipe):
-    streets = load_config(f'configs/segformer_fastscnn_{recipe}.py').model.to_dict()
-    camvid = load_config(f'configs/segformer_fastscnn_{recipe}_camvid.py').model.to_dict()
+    streets = load_config(f'configs/segformer_{recipe}.py').model.to_dict()
+    camvid = load_config(f'configs/segformer_{recipe}_camvid.py').model.to_dict()
     assert streets.pop('teacher') != camvid.pop('teacher')
-    if recipe == 'at':  # beta is 0 at the end of either schedule
+    if recipe == 'fastscnn_at':  # beta is 0 at the end of either schedule
         for model in (streets, camvid):
             del model['distill']['attention']['schedule']['end']
     assert streets == camvid

@@ -1,0 +1,14 @@
+_base_ = [
+    '../_base_/datasets/cityscapes.py',
+    '../_base_/models/vmamba_tiny_uper.py',
+    '../_base_/schedules/vmamba_160k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=(512, 1024)),
+    decode_head=dict(num_classes=19),
+    auxiliary_head=dict(num_classes=19),
+)
+train_dataloader = dict(batch_size=4, num_workers=4)
+default_hooks = dict(checkpoint=dict(interval=16000))
+sync_bn = 'torch'
