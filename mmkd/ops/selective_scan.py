@@ -24,7 +24,10 @@ from torch.nn import functional
 from mmkd.errors import UserError
 from mmkd.ops.blocked_scan import BlockedScan
 
-BACKENDS = ('torch', 'mamba', 'reference')
+BACKENDS = ('torch', 'triton', 'mamba', 'reference')
+
+# What the backends for CUDA need, the fastest first.
+_PACKAGES = dict(mamba='mamba_ssm', triton='triton')
 
 
 def selective_scan(
@@ -50,9 +53,11 @@ def selective_scan(
         delta_bias: Added to ``delta``, (K,).
         delta_softplus: Whether the step size is ``softplus(delta + delta_bias)``. Without it the
             sum itself must not be negative.
-        backend: ``'mamba'`` (mamba-ssm's kernel, CUDA only), ``'torch'`` (PyTorch alone, any
-            device) or ``'reference'`` (the definition, slow). By default what the environment
-            variable ``MMKD_SCAN`` says, or else the first of these that works here.
+        backend: ``'mamba'`` (mamba-ssm's kernel, CUDA only), ``'triton'`` (kernels that Triton
+            compiles as they are first used; CUDA, or a CPU with ``TRITON_INTERPRET=1``),
+            ``'torch'`` (PyTorch alone, any device) or ``'reference'`` (the definition, slow). By
+            default what the environment variable ``MMKD_SCAN`` says, or else on CUDA the first of
+            these that is installed, elsewhere ``'torch'``.
 
     Returns:
         (M, K, L), in the type of ``u``; its memory layout may differ from that of ``u``.
@@ -66,6 +71,8 @@ def selective_scan(
         inputs = _in_one_type(u, delta, A, B, C, D, delta_bias)
         if backend == 'torch':
             y = _blocked_scan(*inputs, delta_softplus)
+        elif backend == 'triton':
+            y = _triton_scan(*inputs, delta_softplus)
         elif backend == 'mamba':
             y = _mamba_scan(*inputs, delta_softplus)
         else:
@@ -109,20 +116,27 @@ def choose_backend(device: torch.device, backend: str | None = None) -> str:
         backend = os.environ.get('MMKD_SCAN')
         source = f'MMKD_SCAN={backend}'
     if backend is None:
-        backend = 'mamba' if _mamba_is_installed() and device.type == 'cuda' else 'torch'
+        usable = [name for name in _PACKAGES if device.type == 'cuda' and _is_installed(name)]
+        backend = usable[0] if usable else 'torch'
     elif backend not in BACKENDS:
         raise UserError(f'{source} is not known; allowed: {", ".join(BACKENDS)}')
-    elif backend == 'mamba' and not _mamba_is_installed():
-        raise UserError(f'{source}: mamba_ssm is not installed; allowed here: torch, reference')
-    elif backend == 'mamba' and device.type != 'cuda':
+    elif backend in _PACKAGES and not _is_installed(backend):
+        raise UserError(
+            f'{source}: {_PACKAGES[backend]} is not installed; allowed here: torch, reference'
+        )
+    elif backend in _PACKAGES and device.type != 'cuda' and not _is_interpreted(backend):
         raise UserError(f'{source} needs tensors on a CUDA device, got {device.type}')
     _log_once(backend, device.type)
     return backend
 
 
 @lru_cache
-def _mamba_is_installed() -> bool:
-    return importlib.util.find_spec('mamba_ssm') is not None
+def _is_installed(backend: str) -> bool:
+    return importlib.util.find_spec(_PACKAGES[backend]) is not None
+
+
+def _is_interpreted(backend: str) -> bool:
+    return backend == 'triton' and os.environ.get('TRITON_INTERPRET') == '1'
 
 
 @lru_cache
@@ -148,6 +162,13 @@ def _blocked_scan(u, delta, A, B, C, D, delta_bias, delta_softplus) -> Tensor:
         u_, delta, A, B.flatten(0, 1), C.flatten(0, 1), D, delta_bias, delta_softplus
     )
     return y.view(u.shape)
+
+
+@torch.compiler.disable
+def _triton_scan(u, delta, A, B, C, D, delta_bias, delta_softplus) -> Tensor:
+    from mmkd.ops.triton_scan import TritonScan
+
+    return TritonScan.apply(u, delta, A, B, C, D, delta_bias, delta_softplus)
 
 
 @torch.compiler.disable

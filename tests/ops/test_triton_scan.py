@@ -1,0 +1,129 @@
+"""The Triton kernels against the definition; without a GPU they run in Triton's interpreter."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmkd.errors import UserError
+from mmkd.ops.selective_scan import choose_backend, selective_scan, selective_scan_reference
+
+if importlib.util.find_spec('triton') is None:
+    pytest.skip('Triton is not installed', allow_module_level=True)
+
+CUDA = torch.cuda.is_available()
+DEVICE = 'cuda' if CUDA else 'cpu'
+
+
+def make_inputs(samples, groups, channels, states, length, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    total = groups * channels
+    shapes = [(samples, total, length)] * 2 + [(total, states)]
+    shapes += [(samples, groups, states, length)] * 2 + [(total,)] * 2
+    inputs = [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
+    inputs[2] = -inputs[2].abs() - 0.1
+    return [x.to(DEVICE).requires_grad_() for x in inputs]
+
+
+def assert_equal_to_definition(inputs, tolerance=1e-10, **options):
+    results = []
+    for scan in (
+        lambda *x: selective_scan(*x, backend='triton', **options),
+        lambda *x: selective_scan_reference(*x, **options),
+    ):
+        y = scan(*inputs)
+        weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).view_as(y)
+        results.append([y, *torch.autograd.grad(y, inputs, weights)])
+    for found, expected in zip(*results, strict=True):
+        scale = max(1.0, float(expected.detach().abs().max()))
+        assert torch.isfinite(found).all()
+        torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * scale)
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    samples=st.integers(1, 2),
+    groups=st.integers(1, 4),
+    channels=st.integers(1, 5),
+    states=st.integers(1, 5),
+    length=st.integers(1, 20),
+    seed=st.integers(0, 1000),
+)
+def test_equals_the_definition(samples, groups, channels, states, length, seed):
+    assert_equal_to_definition(make_inputs(samples, groups, channels, states, length, seed=seed))
+
+
+def test_sixteen_states():
+    assert_equal_to_definition(make_inputs(1, 1, 2, 16, 5))
+
+
+@pytest.mark.parametrize('length', [256, 10000 if CUDA else 515])
+def test_chunks_hand_their_state_on(length):
+    assert_equal_to_definition(make_inputs(1, 2, 1, 1, length))
+
+
+@pytest.mark.parametrize('step', [-40.0, -9.0, 40.0])
+def test_float32(step):
+    inputs = make_inputs(1, 1, 2, 1, 40, dtype=torch.float32)
+    with torch.no_grad():
+        inputs[1].add_(step)
+    assert_equal_to_definition(inputs, tolerance=1e-5)
+
+
+def test_optional_inputs_and_no_softplus():
+    inputs = make_inputs(2, 2, 3, 2, 30)[:5]
+    with torch.no_grad():
+        inputs[1].abs_()
+    assert_equal_to_definition(inputs, delta_softplus=False)
+
+
+def test_memory_layout_of_the_input_does_not_matter():
+    inputs = make_inputs(2, 2, 3, 2, 30)
+    turned = [x.detach().mT.contiguous().mT.requires_grad_() for x in inputs[:5]]
+    found = selective_scan(*turned, *inputs[5:], backend='triton')
+    expected = selective_scan(*inputs, backend='triton')
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_is_chosen_on_cuda_where_nothing_faster_is_installed(monkeypatch):
+    monkeypatch.delenv('MMKD_SCAN', raising=False)
+    faster = importlib.util.find_spec('mamba_ssm') is not None
+    assert choose_backend(torch.device('cuda')) == ('mamba' if faster else 'triton')
+    assert choose_backend(torch.device('cpu')) == 'torch'
+
+
+def test_needs_a_gpu_unless_interpreted(monkeypatch):
+    monkeypatch.delenv('TRITON_INTERPRET', raising=False)
+    with pytest.raises(UserError, match="backend='triton' needs tensors on a CUDA device, got cpu"):
+        choose_backend(torch.device('cpu'), 'triton')
+
+
+# A kernel for a GPU can be made without one.
+COMPILE = """
+import inspect
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from mmkd.ops import triton_scan
+
+constants = dict(SOFTPLUS=True, WIDTH=8, STATES=1, CHUNK=32)
+sizes = ('groups', 'channels', 'states', 'length')
+for kernel in (triton_scan._forward_kernel, triton_scan._backward_kernel):
+    signature = {
+        name: 'constexpr' if name in constants else 'i32' if name in sizes else '*fp32'
+        for name in inspect.signature(kernel.fn).parameters
+    }
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    made = triton.compile(source, target=GPUTarget('cuda', 80, 32))
+    assert made.asm['cubin'], made.asm.keys()
+"""
+
+
+def test_kernels_compile_for_a_gpu():
+    env = {k: v for k, v in os.environ.items() if k != 'TRITON_INTERPRET'}
+    subprocess.run([sys.executable, '-c', COMPILE], check=True, env=env)
