@@ -1,6 +1,7 @@
 """Reading configs: where they are found, and the student's own config inside a distillation's."""
 
 import copy
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from mmkd.errors import UserError
 # maintained one has not; the import name finds both.
 MODULE2PACKAGE['mmseg'] = 'mmseg'
 
-ROOT = Path(__file__).resolve().parent.parent
-"""The folder of ``configs/`` and ``tools/``."""
+ROOT = (Path(__file__).resolve().parent / '.mim' / 'configs').resolve().parent
+"""The folder of ``configs/`` and ``tools/``: the repository's, or ``mmkd/.mim`` of a wheel."""
 
 # The parts of a config that evaluate a model; everything else concerns its training.
 _EVALUATION_KEYS = (
@@ -37,19 +38,35 @@ def load_config(name: str) -> Config:
     Raises:
         UserError: no such config.
     """
-    library, separator, inside = name.partition('::')
-    if separator:
-        spec = find_spec(library) if library.isidentifier() else None
-        if spec is None or spec.origin is None:
-            raise UserError(f'config {name}: {library or "no library"} is not installed')
-        path = Path(spec.origin).parent / '.mim' / 'configs' / inside
-        if not path.is_file():
-            raise UserError(f'config {name}: {library} has no such config')
-        return Config.fromfile(path)
+    if '::' in name:
+        return Config.fromfile(_installed_config(name))
     for path in (Path(name), ROOT / name):
         if path.is_file():
             return Config.fromfile(path)
     raise UserError(f'config {name} does not exist')
+
+
+def _installed_config(name: str) -> Path:
+    library, _, inside = name.partition('::')
+    spec = find_spec(library) if library.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise UserError(f'config {name}: {library or "no library"} is not installed')
+    path = Path(spec.origin).parent / '.mim' / 'configs' / inside
+    if not path.is_file():
+        raise UserError(f'config {name}: {library} has no such config')
+    return path
+
+
+def _find_base(base: str, config: str, find: Callable = Config._get_cfg_path) -> tuple:
+    if base.startswith('mmkd::'):
+        return str(_installed_config(base)), None
+    return find(base, config)
+
+
+# In a config's ``_base_``, MMEngine takes only ``library::folder/file.py`` and has the base's types
+# looked up in that library alone; mmkd's recipes lie at the top and hold MMSegmentation's and
+# MMDetection's types. No public name of MMEngine changes either.
+Config._get_cfg_path = staticmethod(_find_base)
 
 
 def check_data_roots(config: Config, *loaders: str) -> None:

@@ -1,0 +1,144 @@
+"""mmkd as a wheel, installed beside the libraries of this environment and used from elsewhere."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmkd.configs import load_config, model_config
+from mmkd.errors import UserError
+from mmkd.registry import MODELS
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ('mmkd', 'configs', 'tools', 'README.md', 'setup.cfg', 'pyproject.toml')
+TEACHER = 'configs/teachers/segformer_b2_ade20k.py'
+
+
+@pytest.mark.parametrize('name', ['segformer_fastscnn_freq.py', 'students/yolo11n_bccd.py'])
+def test_a_base_may_be_one_of_mmkds_configs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('own.py').write_text(f"_base_ = 'mmkd::{name}'\nlog_level = 'ERROR'\n")
+    expected = load_config(f'configs/{name}').to_dict() | dict(log_level='ERROR')
+    assert Config.fromfile('own.py').to_dict() == expected
+    assert load_config(f'mmkd::{name}').to_dict() == expected | dict(log_level='INFO')
+
+
+def test_a_missing_base_is_named(tmp_path):
+    (tmp_path / 'own.py').write_text("_base_ = 'mmkd::no_such.py'")
+    with pytest.raises(UserError, match='config mmkd::no_such.py: mmkd has no such config'):
+        load_config(str(tmp_path / 'own.py'))
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory) -> Path:
+    source, out = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('wheel')
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns('__pycache__')
+            shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, source)
+    options = ['--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', str(out)]
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, str(source)], check=True)
+    (path,) = out.glob('*.whl')
+    return path
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory) -> str:
+    """Python of a fresh environment: the wheel, and this environment's libraries behind it."""
+    folder = tmp_path_factory.mktemp('venv')
+    venv.create(folder, symlinks=True)
+    python = str(folder / 'bin' / 'python')
+    pip = [sys.executable, '-m', 'pip', '--python', python, 'install', '--quiet', '--no-index']
+    subprocess.run([*pip, '--no-deps', str(wheel)], check=True)
+    packages = Path(sysconfig.get_path('purelib', vars=dict(base=str(folder))))
+    (packages / 'libraries.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    return python
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """The folder that docs/own_data.md describes, with its config."""
+    page = (ROOT / 'docs/own_data.md').read_text()
+    config = page.split('```python\n# fields.py\n')[1].split('```')[0]
+    (tmp_path / 'fields.py').write_text(config)
+    generator = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        images = tmp_path / 'data/fields' / split / 'images'
+        labels = tmp_path / 'data/fields' / split / 'labels'
+        for folder in (images, labels):
+            folder.mkdir(parents=True)
+        for i in range(4):
+            image = generator.integers(256, size=(90, 120, 3), dtype=np.uint8)
+            label = generator.choice(np.uint8([0, 1, 2, 255]), size=(90, 120))
+            cv2.imwrite(str(images / f'{i}.jpg'), image)
+            cv2.imwrite(str(labels / f'{i}.png'), label)
+    return tmp_path
+
+
+def run(python: str, folder: Path, *args: str) -> str:
+    outside = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    result = subprocess.run(
+        [python, *args], cwd=folder, env=outside, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_configs_and_tools(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ('configs', 'tools'):
+        files = [p.relative_to(ROOT).as_posix() for p in (ROOT / folder).rglob('*.py')]
+        assert {f'mmkd/.mim/{name}' for name in files} <= names
+    assert 'mmkd/.mim/tools/dist_train.sh' in names
+    assert not [name for name in names if '__pycache__' in name or name.startswith('tests')]
+
+
+@pytest.mark.slow
+def test_every_recipe_of_the_wheel_finds_its_teachers_config(installed, tmp_path):
+    code = """
+from pathlib import Path
+import mmkd
+from mmkd.configs import ROOT, is_distillation, load_config
+assert Path(mmkd.__file__).parent / '.mim' == ROOT
+for path in sorted(ROOT.glob('configs/*.py')):
+    config = load_config(f'mmkd::{path.name}')
+    if is_distillation(config):
+        print(load_config(config.model.teacher.config).filename)
+"""
+    found = run(installed, tmp_path, '-c', code).split()
+    environment = Path(installed).parents[1]
+    assert len(found) > 10 and all(Path(name).is_relative_to(environment) for name in found)
+
+
+@pytest.mark.slow
+def test_a_project_of_ones_own_trains_with_the_wheel(installed, project):
+    torch.manual_seed(0)
+    network = MODELS.build(model_config(load_config(TEACHER)))
+    torch.save(network.state_dict(), project / 'random.pth')
+    options = ['model.teacher.checkpoint=random.pth', 'train_cfg.max_iters=2']
+    options += ['train_cfg.val_interval=2', 'train_dataloader.batch_size=2']
+    log = run(installed, project, '-m', 'mmkd', 'train', 'fields.py', '--cfg-options', *options)
+    assert 'the teacher is not scored on this data' in log and 'mIoU' in log
+    assert (project / 'work_dirs/fields/best.pth').is_file()
+    student = Config.fromfile(project / 'work_dirs/fields/student.py')
+    assert student.model.decode_head.num_classes == 3
+    log = run(installed, project, '-m', 'mmkd', 'test', 'fields.py', 'work_dirs/fields/best.pth')
+    assert 'weed' in log
+
+
+@pytest.mark.slow
+def test_tools_of_the_wheel_are_listed(installed, tmp_path):
+    assert 'analysis/show_frs, demo, deploy/export' in run(installed, tmp_path, '-m', 'mmkd', '-h')
