@@ -1,7 +1,7 @@
 # make demo and make test are all a newcomer needs; both make the environment first.
 PY := .venv/bin/python
 
-.PHONY: help env demo test lint format test-slow
+.PHONY: help env demo test lint format test-slow docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -25,3 +25,8 @@ lint: env  ## check style
 format: env  ## apply the style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+docs: env  ## build the documentation as a site in build/site (needs Python 3.11 or newer)
+	@$(PY) -c 'import material' 2>/dev/null || $(PY) -m pip install --quiet --no-build-isolation \
+	    --config-settings editable_mode=compat --editable '.[docs]'
+	$(PY) -m mkdocs build --strict --quiet

@@ -17,6 +17,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope, init_default_scope
 
 import mmkd  # noqa: F401  (registers)
+from mmkd import configs
 from mmkd.ablation.runs import Run
 from mmkd.registry import MODELS
 
@@ -116,6 +117,22 @@ def teacher_files(tmp_path_factory) -> tuple[str, str]:
     checkpoint = folder / 'best.pth'
     torch.save({'state_dict': network.state_dict(), 'meta': {}}, checkpoint)
     return str(config), str(checkpoint)
+
+
+@pytest.fixture(scope='session')
+def random_checkpoints(tmp_path_factory):
+    """For a teacher's config: a checkpoint with random weights, made once."""
+    folder = tmp_path_factory.mktemp('random')
+
+    def make(config: str) -> str:
+        path = folder / f'{Path(config).stem}.pth'
+        if not path.is_file():
+            cfg = configs.load_config(config)
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                torch.save(MODELS.build(configs.model_config(cfg)).state_dict(), path)
+        return str(path)
+
+    return make
 
 
 @pytest.fixture(scope='session')

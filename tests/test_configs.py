@@ -24,22 +24,6 @@ CONFIGS = sorted(
 )
 
 
-@pytest.fixture(scope='session')
-def random_checkpoints(tmp_path_factory):
-    """For a teacher's config: a checkpoint with random weights, made once."""
-    folder = tmp_path_factory.mktemp('random')
-
-    def make(config: str) -> str:
-        path = folder / f'{Path(config).stem}.pth'
-        if not path.is_file():
-            cfg = load_config(config)
-            with DefaultScope.overwrite_default_scope(cfg.default_scope):
-                torch.save(MODELS.build(model_config(cfg)).state_dict(), path)
-        return str(path)
-
-    return make
-
-
 @pytest.mark.parametrize('path', CONFIGS)
 def test_every_config_builds(path, random_checkpoints):
     config = load_config(path)
