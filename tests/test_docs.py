@@ -36,10 +36,11 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def commands(page: str) -> list[list[str]]:
-    """The words of every command line, without variables that are set before it."""
+    """The words of every command line, as the shell expands them."""
     lines = '\n'.join(blocks(page, 'bash')).replace('\\\n', ' ').splitlines()
-    split = [shlex.split(line, comments=True) for line in lines]
-    return [words for words in split if words]
+    script = ''.join(f"printf '%s\\t' {line}\necho\n" for line in lines)
+    words = subprocess.check_output(['bash', '-c', script], text=True).splitlines()
+    return [line.split('\t')[:-1] for line in words if line.strip()]
 
 
 def named_files(page: str) -> dict[str, str]:
@@ -90,11 +91,11 @@ def check_tool(monkeypatch, tool: Path, words: list[str]) -> None:
         runs = [] if args.report_only else plan_runs(args.configs, [0], options, args.work_dir)
         configs, options = [run.config for run in runs], [o.split('=')[0] for o in options]
     else:
-        named = [getattr(args, 'config', None), *getattr(args, 'configs', [])]
-        configs = [name for name in named if name]
-    loaded = [load_config(name) for name in configs]
+        configs = [args.config] if hasattr(args, 'config') else getattr(args, 'configs', [])
+        for name in configs:
+            load_config(name)
     for key in options:
-        assert any(has(config, key) for config in loaded), f'{tool.name}: no config has {key}'
+        assert any(has(load_config(name), key) for name in configs), f'no config has {key}'
 
 
 def has(config: Config, key: str) -> bool:
