@@ -59,6 +59,41 @@ def test_strategies_say_what_their_names_say(name, low, high, filter_on):
         assert term.loss.get('filter_on', 'both') == filter_on
 
 
+LEARNED = dict(affinity=dict(type='QueryKeyAffinity'))
+
+
+@pytest.mark.parametrize(
+    'name, objects, spectrum',
+    [
+        ('spectral', {}, {}),
+        ('spectral_freq', {}, {}),
+        ('spectral_select', dict(heads='select'), dict(heads='select')),
+        ('spectral_laplacian', {}, dict(graph='laplacian')),
+        ('spectral_wasserstein', {}, dict(distance='wasserstein')),
+        ('spectral_energy_80', dict(energy=0.8), {}),
+        ('spectral_energy_90', dict(energy=0.9), {}),
+        ('spectral_energy_100', dict(energy=1.0), {}),
+        ('spectral_gamma_0', dict(gamma=0.0), {}),
+        ('spectral_gamma_100', dict(gamma=1.0), {}),
+        ('spectral_query_key', LEARNED, LEARNED),
+        ('spectral_graph_only', {}, None),
+        ('spectral_spectrum_only', None, {}),
+    ],
+)
+def test_graph_ablations_say_what_their_names_say(name, objects, spectrum):
+    terms = load_config(f'configs/ablations/fastscnn_{name}.py').model.distill.to_dict()
+    for term, loss, options in (
+        ('objects', 'SpectralGraphLoss', objects),
+        ('spectrum', 'SpectrumLoss', spectrum),
+    ):
+        found = terms.pop(term)
+        assert (found and found['loss']) == (
+            options if options is None else dict(type=loss, **options)
+        )
+    frequency = load_config('configs/segformer_fastscnn_freq.py').model.distill.to_dict()
+    assert terms == (frequency if name == 'spectral_freq' else {})
+
+
 FLAGSHIPS = dict(
     fastscnn='segformer_fastscnn_freq',
     yolo11='yolo11l_yolo11s_at',

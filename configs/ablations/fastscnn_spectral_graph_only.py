@@ -1,0 +1,2 @@
+_base_ = '../segformer_fastscnn_spectral.py'
+model = dict(distill=dict(spectrum=None))
