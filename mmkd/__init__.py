@@ -14,5 +14,6 @@ from mmkd import (  # noqa: E402, F401  (registers)
     losses,
     models,
 )
+from mmkd.inference import load_student  # noqa: E402
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'load_student']

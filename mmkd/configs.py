@@ -69,6 +69,22 @@ def _find_base(base: str, config: str, find: Callable = Config._get_cfg_path) ->
 Config._get_cfg_path = staticmethod(_find_base)
 
 
+def load_work_dir_config(work_dir: str | Path) -> Config:
+    """The config of the run in a work dir: the one that MMEngine copied, or ``student.py``.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    folder = Path(work_dir)
+    copies = sorted(path for path in folder.glob('*.py') if path.name != 'student.py')
+    if not copies and (folder / 'student.py').is_file():
+        copies = [folder / 'student.py']
+    if len(copies) != 1:
+        found = ', '.join(path.name for path in copies) or 'none'
+        raise UserError(f'{folder} holds {found} as configs; allowed: the work dir of one run')
+    return Config.fromfile(copies[0])
+
+
 def check_data_roots(config: Config, *loaders: str) -> None:
     """Check that the data sets of some dataloaders are where the config says.
 
