@@ -1,7 +1,7 @@
 # make demo and make test are all a newcomer needs; both make the environment first.
 PY := .venv/bin/python
 
-.PHONY: help env demo test lint format test-slow docs
+.PHONY: help env demo test lint format test-slow torture docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -17,6 +17,10 @@ test: env lint  ## run the tests
 
 test-slow: env  ## run the tests that take minutes each
 	$(PY) -m pytest -m slow
+
+torture: env  ## kill trainings at random moments; 125 000 random inputs to the readers
+	$(PY) tools/torture.py --kills 50
+	$(PY) -m pytest -m fuzz --hypothesis-profile=torture --hypothesis-show-statistics
 
 lint: env  ## check style
 	$(PY) -m ruff check .

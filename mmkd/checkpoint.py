@@ -3,18 +3,22 @@
 Importing this module makes every checkpoint loader of MMEngine (``load_from``,
 ``resume``, ``init_cfg=dict(type='Pretrained')``) load in the same way: tensors, plain
 containers and the few types that MMEngine itself saves, or an error. There is no
-fall-back to full unpickling.
+fall-back to full unpickling. The pickles that MMEngine's data sets take as annotations are
+opened likewise. Only :func:`trust_pickles` changes that.
 """
 
+import codecs
 import os
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from mmengine.fileio import PickleHandler, register_handler
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
@@ -48,9 +52,22 @@ torch.serialization.add_safe_globals(
 )
 # MMEngine retries a file that the safe loader refuses with weights_only=False;
 # PyTorch's own switch makes that retry safe as well, for every URL scheme.
-os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+os.environ[_SAFE] = '1'
+
+# What pickles of numbers and names call; numpy's modules have changed their names.
+_PLAIN = {
+    (module, item.__name__): item
+    for item in (*_NUMPY_TYPES[:4], OrderedDict, set, frozenset, codecs.encode)
+    for module in (item.__module__, item.__module__.replace('numpy._core', 'numpy.core'))
+}
 
 MapLocation = str | torch.device | Callable | dict | None
+
+
+def trust_pickles() -> None:
+    """From now on, in this process, open files whatever they hold, which runs the code in them."""
+    os.environ.pop(_SAFE, None)
 
 
 def load_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> Any:
@@ -61,16 +78,12 @@ def load_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> Any:
             other than weights (in which case none of its code has run).
     """
     path = str(path)
+    options = dict(map_location=map_location, weights_only=_SAFE in os.environ)
     if path.startswith(('http://', 'https://')):
-        return _guarded(
-            path,
-            lambda: torch.hub.load_state_dict_from_url(
-                path, map_location=map_location, weights_only=True
-            ),
-        )
+        return _guarded(path, lambda: torch.hub.load_state_dict_from_url(path, **options))
     if not Path(path).is_file():
         raise UserError(f'checkpoint {path} does not exist')
-    return _guarded(path, lambda: torch.load(path, map_location=map_location, weights_only=True))
+    return _guarded(path, lambda: torch.load(path, **options))
 
 
 def load_weights(network: nn.Module, checkpoint: Any, source: str) -> None:
@@ -113,7 +126,7 @@ def _guarded(path: str, load: Callable[[], Any]) -> Any:
             raise UserError(f'checkpoint {path} is not a PyTorch checkpoint') from None
         raise UserError(
             f'checkpoint {path} is refused: it holds {named[1]} beside weights, '
-            'and opening such a file can run code'
+            'and opening such a file can run code; --trust-pickles opens it all the same'
         ) from None
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
         reason = ' '.join(str(error).split())[:120] or type(error).__name__
@@ -127,3 +140,21 @@ def _load_for_mmengine(filename: str, map_location: MapLocation = None) -> Any:
 CheckpointLoader.register_scheme(
     prefixes=['', 'http://', 'https://'], loader=_load_for_mmengine, force=True
 )
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _PLAIN:
+            return _PLAIN[module, name]
+        raise UserError(
+            f'a pickle is refused: it holds {module}.{name} beside numbers and names, '
+            'and opening such a file can run code; --trust-pickles opens it all the same'
+        )
+
+
+@register_handler(['pickle', 'pkl'])
+class _PlainPickleHandler(PickleHandler):
+    def load_from_fileobj(self, file: BinaryIO, **kwargs: Any) -> Any:
+        if _SAFE in os.environ:
+            return _PlainUnpickler(file, **kwargs).load()
+        return super().load_from_fileobj(file, **kwargs)

@@ -100,14 +100,15 @@ def check_data_roots(config: Config, *loaders: str) -> None:
                 )
 
 
-def check_checkpoint_interval(config: Config) -> None:
-    """Check that checkpoints fall between steps of the optimiser.
+def check_checkpoint_hook(config: Config) -> None:
+    """Check that there is always a checkpoint from which training resumes exactly.
 
     Gradients that are still being accumulated are in no checkpoint: one written amid them could
-    not be resumed from exactly.
+    not be resumed from exactly. MMEngine deletes the oldest checkpoint before it writes the next,
+    so that one alone would for that moment be none.
 
     Raises:
-        UserError: the interval is no multiple of ``accumulative_counts``.
+        UserError: the interval is no multiple of ``accumulative_counts``, or one is kept.
     """
     counts = config.get('optim_wrapper', {}).get('accumulative_counts', 1)
     hook = config.get('default_hooks', {}).get('checkpoint') or {}
@@ -116,6 +117,11 @@ def check_checkpoint_interval(config: Config) -> None:
         raise UserError(
             f'default_hooks.checkpoint.interval={interval}; allowed: a multiple of '
             f'optim_wrapper.accumulative_counts={counts}'
+        )
+    if hook.get('max_keep_ckpts') == 1:
+        raise UserError(
+            'default_hooks.checkpoint.max_keep_ckpts=1; allowed: 2 and above, or -1 for all: '
+            'MMEngine deletes the oldest checkpoint before it writes the next'
         )
 
 

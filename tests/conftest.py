@@ -13,6 +13,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'
 
+from hypothesis import settings
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope, init_default_scope
 
@@ -20,6 +21,8 @@ import mmkd  # noqa: F401  (registers)
 from mmkd import configs
 from mmkd.ablation.runs import Run
 from mmkd.registry import MODELS
+
+settings.register_profile('torture', max_examples=25_000, deadline=None)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -62,12 +62,19 @@ def test_parse_refuses_with_the_value(text):
     assert repr(text) in str(error.value)
 
 
-@given(st.text(max_size=12))
+@pytest.mark.fuzz
+@given(
+    st.text(max_size=12)
+    | st.text('ab._[]()-01 ', max_size=12)
+    | st.text('a.[](1', max_size=12).map('attention({})'.format)
+)
 def test_parse_raises_nothing_else(text):
     try:
-        assert str(parse_tap(text)).split('[')[0] == text.split('[')[0]
-    except UserError:
-        pass
+        tap = parse_tap(text)
+    except UserError as error:
+        assert repr(text) in str(error)
+    else:
+        assert str(tap).split('[')[0] == text.split('[')[0] and parse_tap(str(tap)) == tap
 
 
 def test_records_modules_whose_forward_is_called_directly():

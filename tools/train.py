@@ -3,7 +3,7 @@
 import torch
 from mmengine.runner import Runner
 
-from mmkd.configs import check_checkpoint_interval, check_data_roots
+from mmkd.configs import check_checkpoint_hook, check_data_roots
 from mmkd.engine.launch import (
     config_parser,
     read_config,
@@ -34,7 +34,7 @@ def main() -> None:
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
     check_data_roots(config, 'train_dataloader', 'val_dataloader')
-    check_checkpoint_interval(config)
+    check_checkpoint_hook(config)
     set_launcher(config, args.launcher)
     prepare_teacher(config, train=not args.require_teacher)
     Runner.from_cfg(config).train()

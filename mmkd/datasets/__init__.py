@@ -1,6 +1,7 @@
 """Data sets and the seeding of their augmentation."""
 
 from mmkd.datasets.camvid import CamVidDataset
+from mmkd.datasets.load_labels import LoadLabels
 from mmkd.datasets.load_street import LoadStreet
 from mmkd.datasets.scheduled_mix_dataset import ScheduledMixDataset
 from mmkd.datasets.seed_augmentation import SeedAugmentation
@@ -12,6 +13,7 @@ from mmkd.datasets.voc_layout import VOCLayoutDataset
 
 __all__ = [
     'CamVidDataset',
+    'LoadLabels',
     'LoadStreet',
     'ScheduledMixDataset',
     'SeedAugmentation',

@@ -34,8 +34,11 @@ class VOCLayoutDataset(VOCDataset):
         path = img_info['xml_path']
         try:
             info = super().parse_data_info(img_info)
-        except (ParseError, AttributeError, TypeError, ValueError, OSError) as error:
+        except (
+            ParseError, AttributeError, TypeError, ValueError, OverflowError, LookupError, OSError
+        ) as error:  # fmt: skip
             # AttributeError and TypeError: an element that should be there is None.
+            # OverflowError: a coordinate is infinite. LookupError: an unknown encoding.
             raise UserError(
                 f'annotation {path} cannot be read: ' + ' '.join(str(error).split())[:120]
             ) from None

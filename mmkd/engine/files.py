@@ -1,16 +1,19 @@
 """Writing files that are either whole or not there."""
 
 import os
+import re
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
+
+_NUMBERED = re.compile(r'(?:iter|epoch)_(\d+)\.pth')
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a crash leaves the old file or the new one.
 
     The data goes to a temporary name in the same folder, to the disk, and only then takes
-    the name ``path``.
+    the name ``path``; the name too is on the disk when this returns.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,6 +27,11 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def link_atomically(source: str | Path, path: str | Path) -> None:
@@ -49,11 +57,26 @@ class AtomicBackend(LocalBackend):
 register_backend('atomic', AtomicBackend, force=True)
 
 
+def remove_partial_checkpoints(work_dir: str | Path) -> None:
+    """Delete what processes that were killed had begun to write."""
+    for path in Path(work_dir).glob('.*.pth.[0-9]*'):
+        path.unlink(missing_ok=True)
+
+
 def find_last_checkpoint(work_dir: str | Path) -> str | None:
-    """The checkpoint to resume from, also in a work dir that was moved; None if there is none."""
-    note = Path(work_dir) / 'last_checkpoint'
-    if not note.is_file():
-        return None
-    named = Path(note.read_text().strip())
-    here = Path(work_dir) / named.name
-    return str(named if named.is_file() or not here.is_file() else here)
+    """The checkpoint to resume from, also in a work dir that was moved; None if there is none.
+
+    MMEngine names it in ``last_checkpoint``, which is not written atomically. Where a crash or a
+    full disk left that file empty, or with zeros, the checkpoint of the highest number counts.
+    """
+    folder = Path(work_dir)
+    note = folder / 'last_checkpoint'
+    text = note.read_text(errors='replace').strip('\0 \n') if note.is_file() else ''
+    for path in (Path(text), folder / Path(text).name):
+        if path.is_file():
+            return str(path)
+    numbers = {path: _NUMBERED.fullmatch(path.name) for path in folder.glob('*.pth')}
+    numbers = {path: int(match[1]) for path, match in numbers.items() if match}
+    if numbers:
+        return str(max(numbers, key=numbers.get))
+    return text or None

@@ -4,16 +4,54 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed
 
+from mmkd.checkpoint import trust_pickles
 from mmkd.configs import load_config
 from mmkd.engine.files import find_last_checkpoint
 from mmkd.errors import UserError
+
+
+class ConfigOptions(DictAction):
+    """``--cfg-options``, whose mistakes are the command line's."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        for text in values:
+            try:
+                super().__call__(parser, namespace, [text], option_string)
+            except (AssertionError, RecursionError, ValueError):
+                raise argparse.ArgumentError(
+                    self, f'{text[:80]!r}; allowed: key=value, with balanced brackets'
+                ) from None
+
+
+class TrustPickles(argparse.Action):
+    """``--trust-pickles``, which holds from the moment it is read."""
+
+    def __call__(self, *_: object) -> None:
+        trust_pickles()
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Let a tool open files that hold more than weights, if its user says so."""
+    parser.add_argument(
+        '--trust-pickles',
+        nargs=0,
+        action=TrustPickles,
+        help='open checkpoints and pickled annotations whatever they hold, '
+        'WHICH RUNS THE CODE IN THEM: for files of your own only',
+    )
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:
@@ -22,18 +60,27 @@ def config_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file, or library::path such as mmseg::...')
     parser.add_argument('--work-dir', help='where logs and checkpoints go')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides, as key=value'
+        '--cfg-options', nargs='+', action=ConfigOptions, help='overrides, as key=value'
     )
+    add_trust_argument(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
     return parser
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config that the arguments of ``config_parser`` ask for."""
+    """The config that the arguments of ``config_parser`` ask for.
+
+    Raises:
+        UserError: there is no such config, or ``--cfg-options`` name a part of what has none.
+    """
     config = load_config(args.config)
     if args.cfg_options:
-        config.merge_from_dict(args.cfg_options)
+        try:
+            config.merge_from_dict(args.cfg_options)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            reason = ' '.join(str(error).split())[:120]
+            raise UserError(f'--cfg-options do not fit {args.config}: {reason}') from None
     if args.work_dir or config.get('work_dir') is None:
         config.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
     return config

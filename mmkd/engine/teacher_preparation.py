@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmkd.configs import is_distillation, load_config, model_config
+from mmkd.configs import check_checkpoint_hook, is_distillation, load_config, model_config
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.hooks.class_count_hook import check_class_count
 from mmkd.engine.launch import resume_from_work_dir, set_launcher
@@ -76,6 +76,7 @@ def _try_out(config: Config) -> None:
             f'{config.model.teacher.config} cannot be trained as a teacher: '
             'it needs val_cfg and default_hooks with mmkd.BestCheckpointHook'
         )
+    check_checkpoint_hook(own)
     with tempfile.TemporaryDirectory() as folder:
         random = str(Path(folder) / 'random.pth')
         with DefaultScope.overwrite_default_scope(own.get('default_scope')):

@@ -3,6 +3,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mmengine.registry import init_default_scope
 
 from mmkd.configs import load_config
@@ -43,6 +45,13 @@ def voc(root: Path, **changes):
         pipeline=PIPELINE,
     )  # fmt: skip
     return DATASETS.build(dict(config, **changes))
+
+
+@pytest.fixture
+def good(tmp_path):
+    """A data set of one image."""
+    write(tmp_path, 'a')
+    return tmp_path
 
 
 def test_boxes_classes_and_difficult_objects(tmp_path):
@@ -92,6 +101,45 @@ def test_a_bad_annotation_is_one_line_that_names_it(tmp_path, text, reason):
         voc(tmp_path)
     assert str(error.value).startswith(f'annotation {path} cannot be read: ')
     assert '\n' not in str(error.value)
+
+
+def markup(inside: st.SearchStrategy) -> st.SearchStrategy:
+    tags = st.sampled_from(
+        'object name bndbox xmin ymin xmax ymax size width height difficult annotation'.split()
+    )
+    return st.builds('<{0}>{1}</{0}>'.format, tags, st.lists(inside, max_size=5).map(''.join))
+
+
+numbers = st.floats().map(str) | st.integers().map(str) | st.text(max_size=3)
+annotations = (
+    st.binary(max_size=60)
+    | st.recursive(numbers, markup, max_leaves=20).map('<annotation>{}</annotation>'.format)
+    | st.lists(
+        st.builds(
+            OBJECT.format,
+            name=st.just('cell'),
+            difficult=numbers,
+            box=st.lists(numbers, min_size=4, max_size=4),
+        )
+    ).map(lambda objects: XML.format(objects=''.join(objects)))
+    | st.builds('<?xml version="1.0" encoding="{}"?><annotation/>'.format, numbers)
+)
+
+
+@pytest.mark.fuzz
+@given(annotation=annotations)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_reader_raises_nothing_but_the_line_that_names_the_file(good, annotation):
+    text = annotation if isinstance(annotation, bytes) else annotation.encode(errors='replace')
+    path = good / 'Annotations/a.xml'
+    path.write_bytes(text)
+    try:
+        (info,) = voc(good).load_data_list()
+    except UserError as error:
+        assert str(path) in str(error)
+    else:
+        for box in (instance['bbox'] for instance in info['instances']):
+            assert box[0] < box[2] and box[1] < box[3] and all(isinstance(x, int) for x in box)
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', None])

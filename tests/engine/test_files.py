@@ -3,7 +3,13 @@ import os
 import pytest
 
 from mmkd.engine import files
-from mmkd.engine.files import AtomicBackend, link_atomically, write_atomically
+from mmkd.engine.files import (
+    AtomicBackend,
+    find_last_checkpoint,
+    link_atomically,
+    remove_partial_checkpoints,
+    write_atomically,
+)
 
 
 def test_writes_and_makes_folders(tmp_path):
@@ -49,3 +55,33 @@ def test_link_copies_where_there_are_no_links(tmp_path, monkeypatch):
     link_atomically(source, best)
     assert best.read_bytes() == b'one'
     assert sorted(p.name for p in tmp_path.iterdir()) == ['a', 'b']
+
+
+@pytest.mark.parametrize('note', [None, '', '\n', '\0' * 30, '{folder}/iter_7.pth', '\udcff'])
+def test_resumes_from_the_newest_where_the_note_does_not_say(tmp_path, note):
+    for name in ('iter_2.pth', 'iter_10.pth', 'best.pth', 'best_mIoU_iter_12.pth', 'iter_x.pth'):
+        (tmp_path / name).touch()
+    if note is not None:
+        text = note.format(folder=tmp_path)
+        (tmp_path / 'last_checkpoint').write_text(text, errors='surrogateescape')
+    assert find_last_checkpoint(tmp_path) == str(tmp_path / 'iter_10.pth')
+
+
+def test_the_note_counts_where_it_names_a_file(tmp_path):
+    for name in ('iter_2.pth', 'iter_10.pth'):
+        (tmp_path / name).touch()
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+    assert find_last_checkpoint(tmp_path) == str(tmp_path / 'iter_2.pth')
+
+
+def test_a_vanished_checkpoint_is_not_passed_over(tmp_path):
+    assert find_last_checkpoint(tmp_path) is None
+    (tmp_path / 'last_checkpoint').write_text('gone/iter_2.pth\n')
+    assert find_last_checkpoint(tmp_path) == 'gone/iter_2.pth'
+
+
+def test_what_killed_processes_left_is_deleted(tmp_path):
+    for name in ('iter_2.pth', '.iter_4.pth.123', '.best.pth.7', '.hidden.pth', 'a.py'):
+        (tmp_path / name).touch()
+    remove_partial_checkpoints(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['.hidden.pth', 'a.py', 'iter_2.pth']

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mmkd.losses  # noqa: F401  (registers)
 from mmkd.registry import MODELS
@@ -31,6 +33,9 @@ ENTROPY_AT_MINIMUM = {'FRSHeadLoss'}
 # What a loss takes beside the two features, made of the teacher's.
 EXTRA = {'FRSFeatureLoss': lambda teacher: dict(scores=teacher)}
 
+REGISTERED = {
+    name for name, cls in MODELS.module_dict.items() if cls.__module__.startswith('mmkd.losses')
+}
 SHAPE = (2, 3, 5, 6)
 DEGENERATE = {
     'zero': lambda: torch.zeros(SHAPE),
@@ -66,7 +71,7 @@ class OfTwoFeatures(torch.nn.Module):
 
 def loss_of(name):
     torch.manual_seed(0)
-    return MODELS.build(dict(type=name, _scope_='mmkd', **ARGUMENTS[name]))
+    return MODELS.build(dict(type=name, _scope_='mmkd', **ARGUMENTS.get(name, {})))
 
 
 def build(name):
@@ -75,13 +80,10 @@ def build(name):
 
 
 def test_every_loss_is_in_the_table():
-    registered = {
-        name for name, cls in MODELS.module_dict.items() if cls.__module__.startswith('mmkd.losses')
-    }
-    missing = sorted(registered - ARGUMENTS.keys())
+    missing = sorted(REGISTERED - ARGUMENTS.keys())
     assert not missing, f'add {", ".join(missing)} to ARGUMENTS, the table of this file'
-    assert not ARGUMENTS.keys() - registered
-    assert registered == set(mmkd.losses.__all__)
+    assert not ARGUMENTS.keys() - REGISTERED
+    assert REGISTERED == set(mmkd.losses.__all__)
 
 
 @every_loss
@@ -200,6 +202,44 @@ def test_degenerate_inputs_stay_finite(name, case):
         assert value.isfinite()
         for tensor in (student, *loss.parameters()):
             assert tensor.grad.isfinite().all()
+
+
+FILLS = {
+    'zero': torch.zeros,
+    'one': torch.ones,
+    'noise': lambda *shape: rand(*shape),
+    'one channel': lambda *shape: torch.eye(shape[1])[0].view(1, -1, 1, 1).expand(shape),
+    'one pixel': lambda *shape: torch.eye(shape[2] * shape[3])[-1].view(shape[2:]).expand(shape),
+    'one sample': lambda *shape: torch.eye(shape[0])[0].view(-1, 1, 1, 1).expand(shape),
+}
+
+
+@st.composite
+def feature_pairs(draw, one_size):
+    batch, channels = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    size = st.tuples(st.integers(1, 7), st.integers(1, 7))
+    student, teacher = draw(size), draw(size)
+    pair = []
+    for shape in (student, student if one_size else teacher):
+        fill = draw(st.sampled_from(sorted(FILLS)))
+        scale = draw(st.sampled_from([-1e4, -1.0, 1e-6, 1.0, 1e4]))
+        dtype = draw(st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
+        pair.append((scale * FILLS[fill](batch, channels, *shape)).to(dtype))
+    return pair
+
+
+@pytest.mark.parametrize('name', sorted(REGISTERED))
+@given(data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_any_degenerate_pair_stays_finite(name, data):
+    student, teacher = data.draw(feature_pairs(name in ONE_SIZE))
+    loss = build(name)
+    student.requires_grad_()
+    value = loss(student, teacher)
+    value.backward()
+    assert value.isfinite()
+    for tensor in (student, *loss.parameters()):
+        assert tensor.grad.isfinite().all()
 
 
 @every_loss

@@ -199,6 +199,10 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
             ['{recipe}', '--cfg-options', 'optim_wrapper.accumulative_counts=3'],
             'default_hooks.checkpoint.interval=2; allowed: a multiple of',
         ),
+        (
+            ['{recipe}', '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=1'],
+            'default_hooks.checkpoint.max_keep_ckpts=1; allowed: 2 and above',
+        ),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the launcher lines are those of a CPU')

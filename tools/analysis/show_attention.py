@@ -7,7 +7,7 @@ import numpy as np
 
 from mmkd.configs import load_config
 from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import add_trust_argument, run_tool
 from mmkd.ops.attention import attention_map
 from mmkd.taps import Recording, Tap
 from mmkd.term import Term
@@ -22,6 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='PNG to write')
     parser.add_argument('--checkpoint', help="the student's; random weights if left out")
     parser.add_argument('--index', type=int, default=0, help='which validation image')
+    add_trust_argument(parser)
     return parser.parse_args()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mmkd.configs import load_config
 from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import add_trust_argument, run_tool
 from mmkd.errors import UserError
 from mmkd.losses import FRSFeatureLoss, FRSHeadLoss
 from mmkd.ops.feature_richness import feature_richness
@@ -23,6 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='distillation config with an FRS term')
     parser.add_argument('out', help='PNG to write')
     parser.add_argument('--index', type=int, default=0, help='which validation image')
+    add_trust_argument(parser)
     return parser.parse_args()
 
 

@@ -12,7 +12,7 @@ import torch
 
 from mmkd.checkpoint import load_checkpoint_file
 from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import add_trust_argument, run_tool
 from mmkd.errors import UserError
 from mmkd.models.yolo11.published_weights import convert_weights
 
@@ -23,6 +23,7 @@ def main() -> None:
     )
     parser.add_argument('src', metavar='SRC', help='state dict with the published names')
     parser.add_argument('dst', metavar='DST', help='checkpoint to write')
+    add_trust_argument(parser)
     args = parser.parse_args()
     published = load_checkpoint_file(args.src)
     if not isinstance(published, dict):

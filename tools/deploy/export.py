@@ -23,7 +23,7 @@ from mmkd.deploy.files import (
     write_torchscript,
 )
 from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import add_trust_argument, run_tool
 from mmkd.errors import UserError
 from mmkd.preprocessing import Preprocessing
 from mmkd.registry import DATASETS, MODELS
@@ -52,6 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--evaluate', action='store_true', help='score the file and PyTorch on the test data'
     )
+    add_trust_argument(parser)
     return parser.parse_args()
 
 

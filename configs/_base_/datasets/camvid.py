@@ -1,20 +1,21 @@
 # CamVid in the SegNet layout, at half resolution (240 x 180 of 480 x 360).
 data_root = 'data/camvid'
 crop_size = (180, 240)
+load_labels = dict(type='mmkd.LoadLabels', num_classes=11)
 train_pipeline = [
     dict(type='mmkd.SeedAugmentation'),
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    load_labels,
     dict(type='RandomResize', scale=(240, 180), ratio_range=(0.8, 1.8), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
-test_pipeline = [
+resize = dict(type='Resize', scale=(240, 180), keep_ratio=True)
+test_pipeline = [  # for images of one's own
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(240, 180), keep_ratio=True),
-    dict(type='LoadAnnotations'),
+    resize,
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
@@ -39,7 +40,12 @@ val_dataloader = dict(
         type='mmkd.CamVidDataset',
         data_root=data_root,
         data_prefix=dict(img_path='val', seg_map_path='valannot'),
-        pipeline=test_pipeline,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            resize,
+            load_labels,
+            dict(type='PackSegInputs'),
+        ],
     ),
 )
 test_dataloader = val_dataloader
