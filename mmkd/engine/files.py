@@ -42,6 +42,7 @@ def link_atomically(source: str | Path, path: str | Path) -> None:
     try:
         os.link(source, temporary)
         os.replace(temporary, path)
+        temporary.unlink(missing_ok=True)  # it stays if both were names of one file already
     except OSError:  # a file system without hard links
         temporary.unlink(missing_ok=True)
         write_atomically(path, Path(source).read_bytes())

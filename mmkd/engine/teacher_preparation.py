@@ -53,8 +53,8 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     _try_out(config)
     print_log(f'teacher {checkpoint} is missing or half trained: training {teacher.config} first')
     own = load_config(teacher.config)
-    prepare_teacher(own, train=train)
     own.work_dir = str(Path(checkpoint).parent)
+    prepare_teacher(own, train=train)
     resume_from_work_dir(own)
     # A visualizer of another name: the student's run must not write into the teacher's.
     visualizer = own.setdefault('visualizer', dict(type='Visualizer'))
@@ -62,7 +62,10 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     set_launcher(own, config.get('launcher', 'none'))
     Runner.from_cfg(own).train()
     if not teacher_is_ready(checkpoint):
-        raise UserError(f'training {teacher.config} left no {checkpoint}')
+        raise UserError(
+            f'training {teacher.config} left no {checkpoint}; '
+            f'delete {own.work_dir} to train it from the start'
+        )
 
 
 def _try_out(config: Config) -> None:
@@ -90,6 +93,9 @@ def _try_out(config: Config) -> None:
                     continue
                 dataset = DATASETS.build(config[key].dataset)
                 check_class_count(distiller, dataset.metainfo.get('classes'))
+    Path(config.work_dir).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=config.work_dir):
+        pass
 
 
 def teacher_is_ready(path: str) -> bool:
