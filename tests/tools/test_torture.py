@@ -1,0 +1,18 @@
+"""A short torture: real trainings, killed a few times."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_training_survives_kills():
+    result = subprocess.run(
+        [sys.executable, ROOT / 'tools/torture.py', '--kills', '4'],
+        env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert '| 4 | 4 |' in result.stdout.splitlines()[-3]
