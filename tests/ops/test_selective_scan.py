@@ -6,9 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.logging import MMLogger
 
 from mmkd.errors import UserError
-from mmkd.ops.selective_scan import choose_backend, selective_scan, selective_scan_reference
+from mmkd.ops.selective_scan import (
+    _log_once,
+    choose_backend,
+    selective_scan,
+    selective_scan_reference,
+)
 
 NAMES = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
 
@@ -190,8 +196,19 @@ def test_backend_by_argument_and_environment(monkeypatch):
     assert choose_backend(cpu) == 'reference'
     assert choose_backend(cpu, 'torch') == 'torch'
     monkeypatch.setenv('MMKD_SCAN', 'cuda')
-    with pytest.raises(UserError, match='MMKD_SCAN=cuda is not known; allowed: torch, mamba'):
+    with pytest.raises(
+        UserError, match='MMKD_SCAN=cuda is not known; allowed: torch, triton, mamba'
+    ):
         choose_backend(cpu)
+
+
+def test_the_backend_is_named_once(caplog):
+    MMLogger.get_current_instance().addHandler(caplog.handler)
+    _log_once.cache_clear()
+    for _ in range(2):
+        selective_scan(*make_inputs(1, 1, 1, 1, 1), backend='torch')
+    MMLogger.get_current_instance().removeHandler(caplog.handler)
+    assert caplog.text.count('selective scan on cpu: backend torch') == 1
 
 
 def test_forced_backend_that_is_absent():
