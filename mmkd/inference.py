@@ -1,14 +1,18 @@
-"""A trained student, ready to predict from Python."""
+"""Networks for prediction: a trained student from Python, and the one that a config describes."""
 
 from pathlib import Path
 
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
 from mmseg.apis import MMSegInferencer
+from torch import nn
 
 from mmkd.checkpoint import load_checkpoint_file, load_weights
-from mmkd.configs import load_work_dir_config, student_config
+from mmkd.configs import load_work_dir_config, model_config, student_config
 from mmkd.errors import UserError
+from mmkd.registry import MODELS
 
 _INFERENCERS = {
     'mmseg': (MMSegInferencer, 'SegLocalVisualizer'),
@@ -43,6 +47,12 @@ def load_student(
     inferencer = inferencer_type(config, str(weights), device=device)
     load_weights(inferencer.model, checkpoint, f'checkpoint {weights}')
     return inferencer
+
+
+def build_network(config: Config) -> nn.Module:
+    """The network that a config is about, its student if it distils, in eval mode, not trained."""
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        return revert_sync_batchnorm(MODELS.build(model_config(config))).eval()
 
 
 def _own_images(config: Config) -> Config:

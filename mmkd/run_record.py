@@ -20,6 +20,24 @@ class RunRecord:
         """(step, value) of a validation metric."""
         return [(line['step'], line[metric]) for line in self.val if metric in line]
 
+    def values(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) of what training logged under ``name``, such as ``distill.encoder``."""
+        return [(line['step'], line[name]) for line in self.train if name in line]
+
+    @property
+    def task_loss(self) -> list[tuple[int, float]]:
+        """(step, value) of the loss without the distillation's terms."""
+        return [
+            (line['step'], line['loss'] - sum(line.get(term, 0.0) for term in self.terms))
+            for line in self.train
+        ]
+
+    @property
+    def terms(self) -> list[str]:
+        """``distill.<term>`` of every term that was logged."""
+        names = dict.fromkeys(name for line in self.train for name in line)
+        return sorted(name for name in names if name.startswith('distill.'))
+
     @property
     def step_time(self) -> float | None:
         """Median seconds of a training step, data loading included."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from mmengine.runner import Runner
 
 from mmkd.ablation.runs import Run
-from mmkd.configs import load_config, student_config
+from mmkd.configs import load_work_dir_config, student_config
 from mmkd.engine.files import find_last_checkpoint, write_atomically
 from mmkd.errors import UserError
 
@@ -31,7 +31,7 @@ def _of_run(run: Run) -> dict[str, float]:
     if not kept.is_file():
         if run.metric != 'mIoU':
             raise UserError(f'--per-class: {run.config} is compared by {run.metric}, not by mIoU')
-        config = student_config(load_config(run.config))
+        config = student_config(load_work_dir_config(run.folder))
         config.test_dataloader = config.val_dataloader  # what the runs are compared on
         config.test_evaluator = dict(type='mmkd.ClassIoUMetric')
         config.work_dir = str(run.folder / 'test')

@@ -51,6 +51,15 @@ def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
     return None
 
 
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation of a score over seeds, as text."""
+    if not values:
+        return '–'
+    if len(values) == 1:
+        return f'{values[0]:.2f}'
+    return f'{mean(values):.2f} ± {stdev(values):.2f}'
+
+
 def to_csv(runs: Sequence[Run]) -> str:
     """A line for each run, unfinished ones too."""
     out = io.StringIO()
@@ -94,7 +103,7 @@ def to_markdown(
     if class_scores:
         classes = list(dict.fromkeys(c for scores in class_scores.values() for c in scores))
         rows = [
-            [name, *(_spread(scores.get(c, ())) for c in classes)]
+            [name, *(spread(scores.get(c, ())) for c in classes)]
             for name, scores in class_scores.items()
         ]
         text += '\n' + _table(['IoU', *classes], rows)
@@ -122,21 +131,13 @@ def _row(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
     delta = f'{mean(summary.last) - mean(alone.last):+.2f}' if alone and summary.last else ''
     return [
         summary.name,
-        _spread(summary.last),
+        spread(summary.last),
         delta,
         f'{mean(summary.best):.2f}' if summary.best else '',
         str(len(summary.last)),
         f'{run.length} {"epochs" if run.by_epoch else "its"}',
         f'{summary.step_ms:.0f}' if summary.step_ms else '',
     ]
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return '–'
-    if len(values) == 1:
-        return f'{values[0]:.2f}'
-    return f'{mean(values):.2f} ± {stdev(values):.2f}'
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,15 +5,22 @@ import glob
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.utils import get_git_hash
 
-from mmkd.configs import ROOT, is_distillation, load_config, model_config
+from mmkd.configs import (
+    ROOT,
+    is_distillation,
+    load_config,
+    load_work_dir_config,
+    model_config,
+)
 from mmkd.engine.files import write_atomically
 from mmkd.errors import UserError
+from mmkd.run_record import read_record
 
 _NOTE = 'run.json'
 _DISTILLATION_KEYS = ('model.teacher.', 'model.distill.')
@@ -48,7 +55,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        return Path(self.config).stem
+        """That of the config, which its seeds share; outside an ablation, that of the folder."""
+        of_seed = self.folder.name == f'seed_{self.seed}'
+        return (self.folder.parent if of_seed else self.folder).name
 
     def note(self) -> None:
         """Write the run down in its folder.
@@ -83,6 +92,26 @@ def find_runs(work_dir: str | Path) -> list[Run]:
     return sorted((read_run(note.parent) for note in notes), key=lambda r: (r.name, r.seed))
 
 
+def runs_in(folder: str | Path) -> list[Run]:
+    """The runs of a work dir: of an ablation, of one of its runs, or of a training by itself.
+
+    Raises:
+        UserError: nothing was trained there.
+    """
+    folder = Path(folder).resolve()
+    if (folder / _NOTE).is_file():
+        return [read_run(folder)]
+    runs = find_runs(folder)
+    if runs:
+        return runs
+    if not read_record(folder).train:
+        raise UserError(f'{folder} holds no run')
+    config = load_work_dir_config(folder)
+    seed = config.get('randomness', {}).get('seed', 0)
+    # Which commit trained it is not known.
+    return [replace(_of_config(config, config.filename, folder, seed, ()), commit='')]
+
+
 def plan_runs(
     patterns: Sequence[str], seeds: Sequence[int], options: Sequence[str], work_dir: str | Path
 ) -> list[Run]:
@@ -113,6 +142,10 @@ def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
     if not is_distillation(config):
         options = [option for option in options if not option.startswith(_DISTILLATION_KEYS)]
     config.merge_from_dict(_overrides([*options, f'randomness.seed={seed}']))
+    return _of_config(config, path, work_dir / Path(path).stem / f'seed_{seed}', seed, options)
+
+
+def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequence[str]) -> Run:
     teacher = config.model.teacher if is_distillation(config) else None
     loop = config.train_cfg
     hook = config.get('default_hooks', {}).get('checkpoint') or {}
@@ -120,10 +153,10 @@ def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
     if not isinstance(metric, str) or metric == 'auto':
         raise UserError(
             f'{path}: default_hooks.checkpoint.save_best={metric!r}; allowed: the name of the '
-            'metric that the ablation compares'
+            'metric that runs are compared by'
         )
     return Run(
-        folder=work_dir / Path(path).stem / f'seed_{seed}',
+        folder=folder,
         config=path,
         seed=seed,
         options=tuple(options),

@@ -70,13 +70,7 @@ def curves(summaries: Sequence[Summary]) -> plt.Figure:
 def _points(title: str, record: RunRecord, metric: str) -> list[tuple[int, float]]:
     if title == 'score':
         return record.scores(metric)
-    if title == 'task loss':
-        return [(line['step'], line['loss'] - _distillation(line)) for line in record.train]
-    return [(line['step'], line[title]) for line in record.train if title in line]
-
-
-def _distillation(line: dict) -> float:
-    return sum(value for key, value in line.items() if key.startswith('distill.'))
+    return record.task_loss if title == 'task loss' else record.values(title)
 
 
 def to_png(figure: plt.Figure) -> bytes:

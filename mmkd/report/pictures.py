@@ -1,0 +1,81 @@
+"""Validation images as several runs' networks see them."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+from mmkd.ablation.runs import Run
+from mmkd.checkpoint import load_checkpoint_file, load_weights
+from mmkd.configs import check_data_roots, load_work_dir_config, student_config
+from mmkd.engine.files import find_last_checkpoint
+from mmkd.inference import build_network
+from mmkd.registry import DATASETS
+from mmkd.visualization.prediction import prediction_picture, truth_picture
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image: pictures (H, W, 3), BGR, uint8, by what they show."""
+
+    input: np.ndarray
+    truth: np.ndarray
+    predictions: dict[str, np.ndarray]
+
+
+def scenes_of(runs: Sequence[Run], count: int) -> list[Scene]:
+    """Some validation images of the first run's data, spread evenly, through every run's network.
+
+    Args:
+        runs: at least one, finished, of one data set.
+        count: how many images, at most.
+    """
+    config = student_config(load_work_dir_config(runs[0].folder))
+    check_data_roots(config, 'val_dataloader')
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        dataset = DATASETS.build(config.val_dataloader.dataset)
+        count = min(count, len(dataset))
+        items = [dataset[(2 * i + 1) * len(dataset) // (2 * count)] for i in range(count)]
+    images = [np.ascontiguousarray(i['inputs'].numpy().transpose(1, 2, 0)) for i in items]
+    answers = {run.name: _predict(run, items) for run in runs}
+    return [
+        Scene(
+            image,
+            truth_picture(image, item['data_samples'], dataset.metainfo),
+            {
+                name: prediction_picture(image, samples[i], dataset.metainfo)
+                for name, samples in answers.items()
+            },
+        )
+        for i, (image, item) in enumerate(zip(images, items, strict=True))
+    ]
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """A picture as the source of an ``<img>``: labels as PNG without loss, photographs as JPEG."""
+    colours, index = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True)
+    out = io.BytesIO()
+    if len(colours) > 256:
+        Image.fromarray(picture[..., ::-1]).save(out, 'JPEG', quality=88)
+    else:
+        image = Image.fromarray(index.reshape(picture.shape[:2]).astype(np.uint8), 'P')
+        image.putpalette(colours[:, ::-1].astype(np.uint8).tobytes())
+        image.save(out, 'PNG', optimize=True)
+    kind = 'jpeg' if len(colours) > 256 else 'png'
+    return f'data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}'
+
+
+@torch.no_grad()
+def _predict(run: Run, items: Iterable[dict]) -> list:
+    network = build_network(load_work_dir_config(run.folder))
+    checkpoint = find_last_checkpoint(run.folder)
+    load_weights(network, load_checkpoint_file(checkpoint), f'checkpoint {checkpoint}')
+    return [
+        network.test_step(dict(inputs=[i['inputs']], data_samples=[i['data_samples'].clone()]))[0]
+        for i in items
+    ]

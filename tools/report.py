@@ -1,0 +1,66 @@
+"""Compare finished runs on one HTML page that needs no network: scores, curves, pictures."""
+
+import argparse
+from pathlib import Path
+
+from mmkd.ablation.class_scores import class_scores
+from mmkd.ablation.queue import is_finished
+from mmkd.ablation.report import Summary, summarise
+from mmkd.ablation.runs import runs_in
+from mmkd.complexity import parameter_count
+from mmkd.configs import load_work_dir_config
+from mmkd.engine.files import write_atomically
+from mmkd.engine.launch import run_tool
+from mmkd.errors import UserError
+from mmkd.inference import build_network
+from mmkd.report.differences import describe
+from mmkd.report.page import render
+from mmkd.report.pictures import scenes_of
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
+    parser.add_argument('work_dirs', nargs='+', help='of trainings, or of an ablation')
+    parser.add_argument('--out', default='work_dirs/report.html', help='HTML file to write')
+    parser.add_argument('--title', default='Distilled students', help='heading of the page')
+    parser.add_argument('--images', type=int, default=4, help='validation images to show')
+    return parser.parse_args()
+
+
+def words_of(summaries: list[Summary]) -> dict[str, tuple[str, list[str]]]:
+    """By run, what it is and how it differs from those before it."""
+    configs, words = {}, {}
+    for each in summaries:
+        config = load_work_dir_config(each.runs[0].folder)
+        words[each.name] = describe(config, configs)
+        configs[each.name] = config
+    return words
+
+
+def main() -> None:
+    args = parse_args()
+    runs = list({r.folder: r for folder in args.work_dirs for r in runs_in(folder)}.values())
+    started = [run for run in runs if any(run.folder.glob('*.py'))]
+    if not started:
+        raise UserError(f'{", ".join(args.work_dirs)}: no run has started yet')
+    summaries = summarise(started)
+    finished = [run for run in started if is_finished(run)]
+    firsts = [s.runs[0] for s in summaries if is_finished(s.runs[0])]
+    segments = all(run.metric == 'mIoU' for run in finished)
+    page = render(
+        args.title,
+        summaries,
+        {
+            s.name: parameter_count(build_network(load_work_dir_config(s.runs[0].folder)))
+            for s in summaries
+        },
+        class_scores(finished) if segments else {},
+        scenes_of(firsts, args.images) if firsts and args.images else [],
+        words_of(summaries),
+    )
+    write_atomically(args.out, page.encode())
+    print(f'{args.out}: {len(started)} runs, {Path(args.out).stat().st_size / 2**20:.1f} MiB')
+
+
+if __name__ == '__main__':
+    run_tool(main)
