@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from functools import reduce
@@ -207,6 +208,7 @@ def trained(folder) -> None:
     config = student_config(load_config('configs/segformer_fastscnn_freq.py'))
     config.dump('student.py')
     torch.save(dict(state_dict=MODELS.build(config.model).state_dict(), meta={}), 'best.pth')
+    shutil.copytree('.', 'work_dirs/segformer_fastscnn_freq')
     cv2.imwrite('street.jpg', render_street(6, 'val', size=(96, 128)).image)
 
 
