@@ -71,7 +71,9 @@ class SpectralGraphLoss(nn.Module):
         check_gamma(gamma)
         check_heads(heads, rank)
         check_nodes(nodes)
-        self.affinity = MODELS.build(dict(affinity or dict(type='SimilarityAffinity')))
+        self.affinity = MODELS.build(
+            dict(affinity or dict(type='SimilarityAffinity'), _scope_='mmkd')
+        )
         self.energy = energy
         self.gamma = gamma
         self.heads = heads
@@ -88,17 +90,21 @@ class SpectralGraphLoss(nn.Module):
         Raises:
             UserError: A side is neither, or the two do not fit each other.
         """
+        student, teacher = self.graphs(student, teacher)
+        with torch.autocast(student.device.type, enabled=False):
+            return graph_distance(student, object_graph(teacher, self.energy, self.gamma))
+
+    def graphs(
+        self, student: Tensor | Attention, teacher: Tensor | Attention
+    ) -> tuple[Tensor, Tensor]:
+        """The student's graph and that of the teacher's heads that count, (B, n, n) each."""
         student, teacher, gram = node_weights(
             'SpectralGraphLoss', self.affinity, student, teacher, self.nodes
         )
         with torch.autocast(student.device.type, enabled=False):
-            target = object_graph(self._teacher_graph(teacher, gram), self.energy, self.gamma)
-            return graph_distance(adjacency(student, gram).mean(1), target)
-
-    def _teacher_graph(self, weights: Tensor, gram: bool) -> Tensor:
-        """The graph (B, n, n) of the heads that count."""
-        shares = head_shares(spectral_matrix(weights, gram=gram), self.heads, self.rank)
-        return (adjacency(weights, gram) * shares[..., None, None]).sum(1)
+            shares = head_shares(spectral_matrix(teacher, gram=gram), self.heads, self.rank)
+            teacher = (adjacency(teacher, gram) * shares[..., None, None]).sum(1)
+            return adjacency(student, gram).mean(1), teacher
 
     def extra_repr(self) -> str:
         return (

@@ -83,7 +83,9 @@ class SpectrumLoss(nn.Module):
         check_heads(heads, rank)
         if distance not in _DISTANCES:
             raise UserError(f'distance={distance!r} is not known; allowed: {", ".join(_DISTANCES)}')
-        self.affinity = MODELS.build(dict(affinity or dict(type='SimilarityAffinity')))
+        self.affinity = MODELS.build(
+            dict(affinity or dict(type='SimilarityAffinity'), _scope_='mmkd')
+        )
         self.graph = graph
         self.heads = heads
         self.k = k

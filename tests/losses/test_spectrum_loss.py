@@ -1,0 +1,128 @@
+import pytest
+import torch
+
+from mmkd.affinities import SimilarityAffinity
+from mmkd.attention_taps import Attention
+from mmkd.errors import UserError
+from mmkd.losses import SpectrumLoss
+
+NODES = 12
+
+
+def rand(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def attention(heads=2, keys=NODES, seed=0, key_grid=(3, 4)):
+    query, key = 2 * rand(2, heads, NODES, 4, seed=seed), rand(2, heads, keys, 4, seed=seed + 1)
+    return Attention(query, key, (3, 4), key_grid)
+
+
+def spectrum(weights, graph):
+    """All eigenvalues of the graph of one head, leading ones first."""
+    matrix = (weights + weights.T) / 2
+    if graph == 'adjacency':
+        return torch.linalg.eigvalsh(matrix).flip(0)
+    root = torch.diag(matrix.sum(1) ** -0.5)
+    return torch.linalg.eigvalsh(torch.eye(NODES) - root @ matrix @ root)
+
+
+@pytest.mark.parametrize('graph', ['adjacency', 'laplacian'])
+@pytest.mark.parametrize('k', [3, 30])
+def test_value_by_its_definition(graph, k):
+    x, teacher = rand(2, 5, 3, 4, seed=9), attention()
+    student = SimilarityAffinity()(x, (3, 4))
+    differences = [
+        (
+            spectrum(student[i, 0], graph)
+            - sum(spectrum(w, graph) for w in teacher.weights()[i]) / 2
+        )[:k]
+        for i in range(2)
+    ]
+    expected = sum(d.norm() for d in differences) / 2
+    torch.testing.assert_close(SpectrumLoss(graph=graph, k=k)(x, teacher), expected)
+    expected = sum(d.abs().mean() for d in differences) / 2
+    loss = SpectrumLoss(graph=graph, k=k, distance='wasserstein')
+    torch.testing.assert_close(loss(x, teacher), expected)
+
+
+def test_wasserstein_is_the_least_work_of_moving_one_spectrum_to_the_other():
+    x, y = rand(1, 5, 1, 4), rand(1, 5, 1, 4, seed=1)
+    a, b = (
+        torch.linalg.eigvalsh((w + w.T) / 2)
+        for w in (SimilarityAffinity()(z, (1, 4))[0, 0] for z in (x, y))
+    )
+    least = min((a[list(order)] - b).abs().mean() for order in torch.cartesian_prod(
+        *[torch.arange(4)] * 4).tolist() if len(set(order)) == 4)  # fmt: skip
+    torch.testing.assert_close(SpectrumLoss(k=4, distance='wasserstein')(x, y), least)
+
+
+@pytest.mark.parametrize('graph', ['adjacency', 'laplacian'])
+def test_the_patches_places_do_not_matter(graph):
+    x, y = rand(1, 5, 1, NODES), rand(1, 5, 1, NODES, seed=1)
+    loss = SpectrumLoss(graph=graph, k=6)
+    torch.testing.assert_close(loss(x.roll(5, -1), y), loss(x, y))
+    torch.testing.assert_close(loss(x.roll(5, -1), x), torch.zeros(()).double(), rtol=0, atol=1e-9)
+
+
+def test_equal_graphs_are_at_zero():
+    for graph in ('adjacency', 'laplacian'):
+        loss = SpectrumLoss(graph=graph, k=6)
+        assert loss(attention(), attention()) == 0
+        assert loss(attention(keys=4, key_grid=(2, 2)), attention(keys=4, key_grid=(2, 2))) == 0
+        assert loss(attention(), attention(seed=5)) > 0.01
+
+
+def test_fewer_keys_than_nodes_share_out_a_trace_of_one():
+    x, teacher = rand(2, 5, 3, 4, seed=9), attention(heads=1, keys=4, key_grid=(2, 2))
+    expected = 0
+    for s, t in zip(SimilarityAffinity()(x, (3, 4))[:, 0], teacher.weights()[:, 0], strict=True):
+        grams = [a @ a.T / (a @ a.T).trace() for a in (s, t)]
+        values = [torch.linalg.eigvalsh(g).flip(0)[:6] for g in grams]
+        expected += (values[0] - values[1]).norm() / 2
+    torch.testing.assert_close(SpectrumLoss(k=6)(x, teacher), expected)
+
+
+def test_heads_without_objects_do_not_count_when_they_are_selected():
+    # Two groups in one head; in the other every patch attends to itself.
+    groups = torch.eye(NODES, dtype=torch.float64)[torch.arange(NODES) % 2] * 20
+    both = torch.stack([groups, torch.eye(NODES, dtype=torch.float64) * 20])[None]
+    x = rand(1, 5, 3, 4)
+    alone = SpectrumLoss()(x, Attention(both[:, :1], both[:, :1], (3, 4), (3, 4)))
+    together = Attention(both, both, (3, 4), (3, 4))
+    torch.testing.assert_close(SpectrumLoss(heads='select', rank=2)(x, together), alone)
+    assert abs(SpectrumLoss(heads='mean')(x, together) - alone) > 0.1
+
+
+@pytest.mark.parametrize('make', [torch.zeros, torch.ones], ids=['zero', 'constant'])
+@pytest.mark.parametrize('graph', ['adjacency', 'laplacian'])
+def test_repeated_eigenvalues_leave_gradients_finite(graph, make):
+    # All patches look alike: every eigenvalue but one is 0, as often as there are nodes.
+    x = make(1, 3, 4, 5).requires_grad_()
+    SpectrumLoss(graph=graph)(x, rand(1, 3, 4, 5).float()).backward()
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    'options', [dict(), dict(graph='laplacian'), dict(affinity=dict(type='QueryKeyAffinity'))]
+)
+def test_training_halves_the_distance_of_the_spectra(options, losses_in_training):
+    values = losses_in_training(dict(type='SpectrumLoss', **options), steps=40)
+    assert values[-1] <= values[0] / 2
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(graph='line'), "graph='line'"),
+        (dict(heads='one'), "heads='one'"),
+        (dict(k=0), 'k=0'),
+        (dict(rank=0), 'rank=0'),
+        (dict(distance='l1'), "distance='l1' is not known; allowed: l2, wasserstein"),
+        (dict(nodes=(64, 64)), r'nodes=\(64, 64\)'),
+    ],
+)
+def test_bad_parameters_are_named(options, message):
+    with pytest.raises(UserError, match=message):
+        SpectrumLoss(**options)
