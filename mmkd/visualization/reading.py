@@ -66,6 +66,8 @@ def read_networks(config: Config, checkpoint: str | None, index: int) -> Reading
     if checkpoint is not None:
         weights = load_checkpoint_file(checkpoint)
         load_weights(distiller.student, weights, f'checkpoint {checkpoint}')
+        # What the terms learnt is there in a checkpoint of their own training.
+        distiller.distill.load_state_dict(weights.get('distill', {}), strict=False)
     item = dataset[index]
     batch = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
     data = distiller.data_preprocessor(batch, training=False)

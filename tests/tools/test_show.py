@@ -11,6 +11,7 @@ import torch
 
 from mmkd.configs import load_config
 from mmkd.ops.feature_richness import feature_richness
+from mmkd.registry import MODELS
 from mmkd.taps import parse_tap
 from mmkd.visualization.reading import read_networks
 
@@ -77,9 +78,73 @@ def test_show_attention_draws_teacher_and_student(
     assert not np.array_equal(upper[28:, width:], lower[28:, width:])
 
 
+@pytest.fixture
+def graph(teacher_files, tmp_path) -> Path:
+    """A small SegFormer's spectral graph distillation into Fast-SCNN, with a learned graph."""
+    path = tmp_path / 'graph.py'
+    path.write_text(
+        f"_base_ = '{ROOT}/configs/ablations/fastscnn_spectral_query_key.py'\n"
+        f'model = dict(teacher=dict(config={teacher_files[0]!r}, checkpoint={teacher_files[1]!r}))'
+    )
+    return path
+
+
+def test_show_graph_draws_what_a_patch_is_tied_to(graph, tmp_path, monkeypatch):
+    torch.manual_seed(1)
+    distiller = MODELS.build(load_config(str(graph)).model)
+    trained = dict(
+        state_dict=distiller.student.state_dict(), distill=distiller.distill.state_dict()
+    )
+    torch.save(trained, tmp_path / 'trained.pth')
+    out, other = tmp_path / 'graph.png', tmp_path / 'other.png'
+    args = (graph, out, '--checkpoint', tmp_path / 'trained.pth')
+    assert command(monkeypatch, 'show_graph', *args) == 0
+    # Image, teacher, low rank; before, after, eigenvalues: each 256 x 192 drawn 384 x 288.
+    sheet = cv2.imread(str(out))
+    assert sheet.shape == (2 * (288 + 28), 3 * 384 + 2 * 4, 3)
+    pictures = [p for row in np.split(sheet, 2) for p in np.split(row[28:, :1152], 3, axis=1)]
+    for i, picture in enumerate(pictures):
+        assert not any(np.array_equal(picture, p) for p in pictures[:i])
+    # From elsewhere in the image another patch's ties are seen, and nothing else changes.
+    args = (graph, other, '--checkpoint', tmp_path / 'trained.pth', '--point', 3, 5)
+    assert command(monkeypatch, 'show_graph', *args) == 0
+    moved = cv2.imread(str(other))
+    assert not np.array_equal(moved[:, :1152], sheet[:, :1152])
+    assert np.array_equal(moved[320:, 2 * 388 :], sheet[320:, 2 * 388 :])
+
+
+def test_a_learned_graph_is_read_from_its_trainings_checkpoint(graph, tmp_path):
+    config = load_config(str(graph))
+    distiller = MODELS.build(config.model)
+    trained = dict(
+        state_dict=distiller.student.state_dict(), distill=distiller.distill.state_dict()
+    )
+    torch.save(trained, tmp_path / 'trained.pth')
+    reading = read_networks(config, str(tmp_path / 'trained.pth'), 0)
+    learned = reading.distiller.distill['objects'].loss.affinity.weight
+    assert torch.equal(learned, distiller.distill['objects'].loss.affinity.weight)
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (['--point', '256', '0'], '--point 256 0; allowed: 0 to 255, 0 to 191'),
+        (['--index', '-1'], '--index -1; allowed: 0 to'),
+        (['--checkpoint', 'none.pth'], 'checkpoint none.pth does not exist'),
+    ],
+)
+def test_show_graph_says_what_is_wrong(graph, tmp_path, monkeypatch, capfd, args, message):
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, 'show_graph', graph, 'x.png', *args) == 2
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith('error: ') and message in line
+    assert not Path('x.png').exists()
+
+
 @pytest.mark.parametrize(
     'tool, args, message',
     [
+        ('show_graph', ['{recipe}', 'x.png'], 'no term with SpectralGraphLoss'),
         ('show_frs', ['{recipe}', 'x.png'], 'no term with FRSFeatureLoss or FRSHeadLoss'),
         ('show_frs', ['{recipe}', 'x.png', '--index', '4'], '--index 4; allowed: 0 to 3'),
         ('show_attention', ['{student}', 'x.png'], 'model.type=RetinaNet; allowed: a Distiller'),

@@ -1,0 +1,38 @@
+"""Spectra of graphs, as curves."""
+
+from collections.abc import Mapping
+
+import cv2
+import matplotlib
+import numpy as np
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402
+
+
+def draw_spectra(
+    spectra: Mapping[str, np.ndarray], width: int = 384, height: int = 288
+) -> np.ndarray:
+    """Plot the magnitudes of eigenvalues by their rank, on a logarithmic axis.
+
+    Args:
+        spectra: eigenvalues (k,) by the name of their graph, the largest magnitude first; those
+            that are 0 are left out.
+        width, height: of the picture in pixels.
+
+    Returns:
+        BGR picture (height, width, 3), uint8.
+    """
+    dpi = 96
+    figure, axes = plt.subplots(figsize=(width / dpi, height / dpi), dpi=dpi, layout='constrained')
+    for name, values in spectra.items():
+        magnitude = np.abs(values)
+        rank = np.arange(1, len(values) + 1)
+        axes.semilogy(rank[magnitude > 0], magnitude[magnitude > 0], '.-', label=name, linewidth=1)
+    axes.set_xlabel('rank', fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.legend(fontsize=7)
+    figure.canvas.draw()
+    picture = cv2.cvtColor(np.asarray(figure.canvas.buffer_rgba()), cv2.COLOR_RGBA2BGR)
+    plt.close(figure)
+    return picture

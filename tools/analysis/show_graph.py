@@ -1,0 +1,105 @@
+"""Draw what one patch of an image is tied to: a spectral graph distillation, as one PNG.
+
+The teacher's graph, its low-rank scaled one, which is the target, and the student's before and
+after training are shown as heat, seen from the patch in the green box, each up to its own
+strongest tie to another patch. The curves are the graphs' eigenvalues, each graph at unit norm.
+"""
+
+import argparse
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmkd.affinities.node_weights import common_nodes
+from mmkd.configs import load_config
+from mmkd.engine.files import write_atomically
+from mmkd.engine.launch import run_tool
+from mmkd.errors import UserError
+from mmkd.losses import SpectralGraphLoss
+from mmkd.ops.graph import object_graph
+from mmkd.visualization.heat import draw_boxes, overlay
+from mmkd.visualization.panel import panel, stack
+from mmkd.visualization.reading import Reading, read_networks
+from mmkd.visualization.spectra import draw_spectra
+
+_EIGENVALUES = 16
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='distillation config with a SpectralGraphLoss')
+    parser.add_argument('out', help='PNG to write')
+    parser.add_argument('--checkpoint', help="the trained student's; without it only 'before'")
+    parser.add_argument('--before', help='checkpoint to compare with; random weights if left out')
+    parser.add_argument('--index', type=int, default=0, help='which validation image')
+    parser.add_argument(
+        '--point', type=int, nargs=2, metavar=('X', 'Y'),
+        help='pixel of the image in the patch to look from; its middle if left out',
+    )  # fmt: skip
+    return parser.parse_args()
+
+
+def graphs_of(reading: Reading) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+    """The student's graph, the teacher's, the target (n, n), and the grid of their nodes."""
+    terms = reading.distiller.distill.values()
+    term = next((t for t in terms if isinstance(t.loss, SpectralGraphLoss)), None)
+    if term is None:
+        raise UserError('the config has no term with SpectralGraphLoss')
+    loss = term.loss
+    student = reading.student.read(term.student_taps[0])
+    teacher = reading.teacher.read(term.compared_taps[0])
+    nodes = common_nodes('SpectralGraphLoss', student, teacher, loss.nodes)
+    with torch.no_grad():
+        student, teacher = (graph[0] for graph in loss.graphs(student, teacher))
+        return student, teacher, object_graph(teacher, loss.energy, loss.gamma), nodes
+
+
+def node_at(
+    reading: Reading, point: tuple[int, int] | None, nodes: tuple[int, int]
+) -> tuple[int, np.ndarray]:
+    """The node that a pixel lies in, and its box (1, 4) in the image."""
+    height, width = reading.image.shape[:2]
+    x, y = point or (width // 2, height // 2)
+    if not (0 <= x < width and 0 <= y < height):
+        raise UserError(f'--point {x} {y}; allowed: 0 to {width - 1}, 0 to {height - 1}')
+    rows, columns = (size / count for size, count in zip(reading.inputs, nodes, strict=True))
+    row, column = int(y / rows), int(x / columns)
+    box = [column * columns, row * rows, (column + 1) * columns, (row + 1) * rows]
+    return row * nodes[1] + column, np.array([box])
+
+
+def eigenvalues(graph: Tensor) -> np.ndarray:
+    """The leading eigenvalues of a graph at unit norm, by magnitude."""
+    values = torch.linalg.eigvalsh(graph / torch.linalg.matrix_norm(graph))
+    values = values[values.abs().argsort(descending=True)][:_EIGENVALUES]
+    # Pairs that were dropped are 0 but for rounding.
+    return torch.where(values.abs() > 1e-5, values, 0).cpu().numpy()
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args.config)
+    torch.manual_seed(0)
+    reading = read_networks(config, args.before, args.index)
+    before, teacher, target, nodes = graphs_of(reading)
+    node, box = node_at(reading, args.point, nodes)
+    graphs = {'teacher': teacher, 'low rank': target, 'before': before}
+    if args.checkpoint is not None:
+        graphs['after'] = graphs_of(read_networks(config, args.checkpoint, args.index))[0]
+    pictures = {f'{nodes[0]}x{nodes[1]} patches': draw_boxes(reading.image, box)}
+    for name, graph in graphs.items():
+        heat = graph[node] / graph[node].mean()
+        peak = float(torch.cat([heat[:node], heat[node + 1 :]]).max())
+        picture = overlay(reading.image, reading.crop(heat.view(nodes)), peak)
+        pictures[f'{name}: up to {peak:.1f} x the mean'] = draw_boxes(picture, box)
+    spectra = {name: eigenvalues(graph) for name, graph in graphs.items()}
+    pictures['eigenvalues'] = draw_spectra(spectra)
+    columns = list(pictures.items())
+    sheet = stack([panel(dict(columns[i : i + 3])) for i in range(0, len(columns), 3)])
+    write_atomically(args.out, cv2.imencode('.png', sheet)[1].tobytes())
+
+
+if __name__ == '__main__':
+    run_tool(main)
