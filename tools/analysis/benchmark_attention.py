@@ -1,22 +1,19 @@
 """What an attention map costs in memory and time, against the formula written out.
 
-Memory is read from the profiler's record of every allocation on a CPU, and from the allocator's
-peak on a GPU. It is given in sizes of the map, (N, H, W): a temporary as large as the feature
+Memory is given in sizes of the map, (N, H, W): a temporary as large as the feature
 counts C times. The feature itself is not counted.
 """
 
 import argparse
-import json
-import tempfile
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from mmengine.device import get_device
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from mmkd.engine.launch import run_tool
+from mmkd.engine.memory import peak_bytes
 from mmkd.engine.timing import median_ms
 from mmkd.ops.attention import attention_map
 
@@ -38,27 +35,6 @@ def written_out(x: Tensor, mapping: str, p: float) -> Tensor:
 
 def both_passes(forward: Callable[[], Tensor], x: Tensor, grad: Tensor) -> None:
     torch.autograd.grad(forward(), x, grad)
-
-
-def peak_bytes(call: Callable[[], object]) -> int:
-    """The most that ``call`` holds at one time, beyond what was there before."""
-    if torch.cuda.is_available():
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        call()
-        return torch.cuda.max_memory_allocated() - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        call()
-    with tempfile.NamedTemporaryFile(suffix='.json') as file:
-        recorded.export_chrome_trace(file.name)
-        with open(file.name) as trace:
-            events = json.load(trace)['traceEvents']
-    events = sorted((e for e in events if e['name'] == '[memory]'), key=lambda e: e['ts'])
-    held, peak = 0, 0
-    for event in events:
-        held += event['args']['Bytes']
-        peak = max(peak, held)
-    return peak
 
 
 def main() -> None:
