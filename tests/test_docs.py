@@ -23,6 +23,7 @@ from torch.distributed.run import get_args_parser
 from mmkd.ablation.runs import plan_runs
 from mmkd.configs import is_distillation, load_config, student_config
 from mmkd.datasets import render_street
+from mmkd.engine.hooks.class_count_hook import check_class_count
 from mmkd.registry import MODELS
 from mmkd.term import build_term
 
@@ -199,7 +200,9 @@ def test_configs_build(page, name, folder, random_checkpoints):
         for module in config.custom_imports.imports:
             importlib.import_module(module)
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
-        MODELS.build(config.model)
+        model = MODELS.build(config.model)
+    dataset = config.get('train_dataloader', {}).get('dataset', {})
+    check_class_count(model, dataset.get('metainfo', {}).get('classes'))
 
 
 @pytest.fixture
