@@ -33,4 +33,4 @@ format: env  ## apply the style
 docs: env  ## build the documentation as a site in build/site (needs Python 3.11 or newer)
 	@$(PY) -c 'import material' 2>/dev/null || $(PY) -m pip install --quiet --no-build-isolation \
 	    --config-settings editable_mode=compat --editable '.[docs]'
-	$(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

@@ -20,6 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch.distributed.run import get_args_parser
 
+from mmkd import losses
 from mmkd.ablation.runs import plan_runs
 from mmkd.configs import is_distillation, load_config, student_config
 from mmkd.datasets import render_street
@@ -291,6 +292,11 @@ def test_a_broken_link_is_found(tmp_path):
 def test_the_site_has_every_page():
     shown = re.findall(r'^ +- .*: (\w+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.MULTILINE)
     assert sorted(f'docs/{name}' for name in shown) == PAGES[1:]
+
+
+def test_every_loss_is_explained():
+    text = (ROOT / 'docs/methods.md').read_text()
+    assert [name for name in losses.__all__ if f'`{name}' not in text] == []
 
 
 @pytest.mark.parametrize(
