@@ -49,9 +49,9 @@ def voc(root: Path, **changes):
 
 @pytest.fixture
 def good(tmp_path):
-    """A data set of one image."""
+    """A data set of one image, and its annotation."""
     write(tmp_path, 'a')
-    return tmp_path
+    return voc(tmp_path), tmp_path / 'Annotations/a.xml'
 
 
 def test_boxes_classes_and_difficult_objects(tmp_path):
@@ -131,10 +131,10 @@ annotations = (
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_reader_raises_nothing_but_the_line_that_names_the_file(good, annotation):
     text = annotation if isinstance(annotation, bytes) else annotation.encode(errors='replace')
-    path = good / 'Annotations/a.xml'
+    data, path = good
     path.write_bytes(text)
     try:
-        (info,) = voc(good).load_data_list()
+        (info,) = data.load_data_list()
     except UserError as error:
         assert str(path) in str(error)
     else:
