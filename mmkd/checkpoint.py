@@ -55,11 +55,15 @@ torch.serialization.add_safe_globals(
 _SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 os.environ[_SAFE] = '1'
 
-# What pickles of numbers and names call; numpy's modules have changed their names.
+# What pickles of numbers and names call. numpy's modules and Python's have had other names.
+_ARRAY_OF_BUFFER = np.ones(1).__reduce_ex__(5)[0]
 _PLAIN = {
     (module, item.__name__): item
-    for item in (*_NUMPY_TYPES[:4], OrderedDict, set, frozenset, codecs.encode)
-    for module in (item.__module__, item.__module__.replace('numpy._core', 'numpy.core'))
+    for item in (*_NUMPY_TYPES[:4], _ARRAY_OF_BUFFER, OrderedDict, set, frozenset, codecs.encode)
+    for module in (
+        item.__module__,
+        item.__module__.replace('numpy._core', 'numpy.core').replace('builtins', '__builtin__'),
+    )
 }
 
 MapLocation = str | torch.device | Callable | dict | None

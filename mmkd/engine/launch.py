@@ -69,21 +69,25 @@ def config_parser(description: str) -> argparse.ArgumentParser:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config that the arguments of ``config_parser`` ask for.
-
-    Raises:
-        UserError: there is no such config, or ``--cfg-options`` name a part of what has none.
-    """
+    """The config that the arguments of ``config_parser`` ask for."""
     config = load_config(args.config)
-    if args.cfg_options:
-        try:
-            config.merge_from_dict(args.cfg_options)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            reason = ' '.join(str(error).split())[:120]
-            raise UserError(f'--cfg-options do not fit {args.config}: {reason}') from None
+    merge_options(config, args.cfg_options or {})
     if args.work_dir or config.get('work_dir') is None:
         config.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
     return config
+
+
+def merge_options(config: Config, options: dict) -> None:
+    """Override parts of ``config`` by ``--cfg-options``.
+
+    Raises:
+        UserError: an option names a part of something that has no parts.
+    """
+    try:
+        config.merge_from_dict(options)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = ' '.join(str(error).split())[:120]
+        raise UserError(f'--cfg-options {", ".join(options)} do not fit: {reason}') from None
 
 
 def set_launcher(config: Config, launcher: str) -> None:

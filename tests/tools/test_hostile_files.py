@@ -58,7 +58,7 @@ def tarred(members: dict[str, bytes]) -> bytes:
 
 
 def state(value) -> dict:
-    return {'state_dict': {'weight': torch.ones(1)}, 'meta': value}
+    return {'meta': value, 'state_dict': {'weight': torch.ones(1)}}
 
 
 # Bytes of files by name, each of which makes the file ``witness`` if its code runs.
@@ -197,7 +197,9 @@ train_dataloader = dict(dataset=dataset)
 def test_pickled_annotations_do_not_run_either(detection_files, witness, command, monkeypatch):
     monkeypatch.chdir(witness.parent)
     annotations = witness.parent / 'annotations.pkl'
-    annotations.write_bytes(pickle.dumps({'metainfo': {}, 'data_list': Call(open, str(witness))}))
+    annotations.write_bytes(
+        pickle.dumps({'metainfo': {}, 'data_list': Call(open, str(witness), 'w')})
+    )
     config = witness.parent / 'annotated.py'
     text = ANNOTATED.format(config=detection_files['student'], annotations=annotations)
     config.write_text(text)
