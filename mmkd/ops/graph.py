@@ -35,9 +35,11 @@ def cosine_weights(x: Tensor, tau: float) -> Tensor:
         tau: temperature, > 0.
 
     Returns:
-        (..., n, n), rows summing to 1; the same when ``x`` is scaled.
+        (..., n, n), rows summing to 1; the same when ``x`` is scaled. A feature of zeros is alike
+        to none, and has no gradient: what would turn it is unbounded.
     """
-    x = functional.normalize(x, dim=-1, eps=1e-8)
+    norm = x.norm(dim=-1, keepdim=True)
+    x = x / norm.clamp_min(1e-8) * (norm > 1e-8)
     return (x @ x.mT / tau).softmax(-1)
 
 

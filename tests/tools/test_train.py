@@ -1,6 +1,6 @@
 """The training and evaluation commands, as typed; most in this process, for speed."""
 
-import os
+import resource
 import runpy
 import subprocess
 import sys
@@ -133,6 +133,47 @@ def test_a_full_disk_leaves_a_checkpoint_to_resume_from(recipe_file, tmp_path, m
     assert 'No space left' in last_line(capfd)
     assert command(monkeypatch, 'train', *args, '--resume') == 0
     assert (tmp_path / 'work/iter_4.pth').is_file()
+
+
+def test_files_that_may_not_grow_leave_a_checkpoint_to_resume_from(
+    recipe_file, tmp_path, monkeypatch, capfd
+):
+    work = tmp_path / 'work'
+    args = [recipe_file, '--work-dir', work, '--cfg-options', 'train_cfg.val_interval=4']
+    assert command(monkeypatch, 'train', *args, 'train_cfg.max_iters=2') == 0
+    before = {p.name: p.read_bytes() for p in work.glob('*.pth')}
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, unlimited[1]))  # as on a disk that is full
+    try:
+        assert command(monkeypatch, 'train', *args, '--resume') == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert 'error: [Errno 27] File too large' in last_line(capfd)
+    assert {p.name: p.read_bytes() for p in work.glob('*.pth')} == before
+    assert not list(work.glob('.*'))
+    assert command(monkeypatch, 'train', *args, '--resume') == 0
+    assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
+
+
+def test_a_truncated_checkpoint_is_named_and_the_one_before_it_resumes(
+    recipe_file, tmp_path, monkeypatch, capfd
+):
+    args = [recipe_file, '--resume', '--work-dir', tmp_path / 'work']
+    assert command(monkeypatch, 'train', *args) == 0
+    last = tmp_path / 'work/iter_4.pth'
+    last.write_bytes(last.read_bytes()[:-1000])
+    assert command(monkeypatch, 'train', *args) == 2
+    assert f'error: checkpoint {last} is damaged' in last_line(capfd)
+    last.unlink()
+    assert command(monkeypatch, 'train', *args) == 0
+    assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
+
+
+def test_a_work_dir_that_cannot_be_written_is_found_before_the_teacher_trains(
+    untrained, monkeypatch, capfd
+):
+    assert command(monkeypatch, 'train', untrained, '--work-dir', '/sys/mmkd') == 2
+    assert last_line(capfd).startswith('error: [Errno ') and not Path('work_dirs').exists()
 
 
 def test_a_moved_work_dir_resumes(recipe_file, tmp_path, monkeypatch, capfd):
@@ -274,6 +315,30 @@ def test_unreadable_image_is_named(camvid, monkeypatch, capfd, workers, content)
     assert line.startswith('error: ') and 'data/train/' in line and 'cannot be read' in line
 
 
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize(
+    'label, message',
+    [
+        (np.full((60, 80), 37), 'holds the class id 37; allowed: 0 to 10, and 255'),
+        (np.zeros((30, 40)), 'has the shape (30, 40), but its image (60, 80)'),
+        (b'', 'cannot be read'),
+    ],
+)
+def test_a_label_that_is_not_its_image_s_is_named(
+    camvid, monkeypatch, capfd, split, label, message
+):
+    config = camvid()
+    for i in range(4):
+        path = f'data/{split}annot/{i}.png'
+        if isinstance(label, bytes):
+            Path(path).write_bytes(label)
+        else:
+            cv2.imwrite(path, label.astype(np.uint8))
+    assert command(monkeypatch, 'train', config) == 2
+    line = last_line(capfd)
+    assert line.startswith('error: label ') and f'data/{split}annot/' in line and message in line
+
+
 def test_missing_data_set_is_named(camvid, monkeypatch, capfd):
     config = camvid()
     Path('data/trainannot').rename('data/elsewhere')
@@ -308,16 +373,3 @@ def test_wrong_flags_print_the_usage(monkeypatch, capfd, tool, args):
 def test_scripts_print_their_usage(script):
     result = subprocess.run([ROOT / 'tools' / script], capture_output=True, text=True)
     assert result.returncode == 2 and 'usage: ' in result.stderr
-
-
-def test_two_processes_train(recipe_file, tmp_path):
-    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1', PORT='29611')
-    work = tmp_path / 'two'
-    result = subprocess.run(
-        [ROOT / 'tools/dist_train.sh', recipe_file, '2', '--work-dir', work],
-        env=env, capture_output=True, text=True,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr[:3000]
-    saved = load_checkpoint_file(str(work / 'iter_4.pth'))
-    assert saved['meta']['iter'] == 4 and 'teacher_score' in saved['meta']
-    assert len(list(work.glob('*/*.log'))) == 1
