@@ -215,6 +215,7 @@ def torture(folder: Path, kills: int, seed: int) -> None:
             failures.append(str(error))
         killed.update(training.kills)
         repeated += training.shared[1] - whole.shared[1]
+        print(f'{killed.total()} kills, {survived.total()} survived', file=sys.stderr, flush=True)
 
     print('| killed | times | survived |\n| --- | --- | --- |')
     for phase, name in enumerate(PHASES):
