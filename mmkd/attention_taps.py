@@ -1,5 +1,7 @@
 """What an attention tap reads: the queries and keys of a block, not yet multiplied out.
 
+Of VMamba, which has none, it reads what the scan of a block is given (:mod:`mmkd.scan_taps`).
+
 Shapes: ``B`` samples, ``N`` queries and ``M`` keys in raster order, ``d`` channels of one head,
 ``n`` nodes.
 """
@@ -17,9 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmkd.errors import UserError
+from mmkd.models.vmamba import FourPathScan
 from mmkd.ops.nodes import MAX_NODES, node_grid, pool_keys, pool_queries
+from mmkd.scan_taps import ScanInputs
 
-_READABLE = (EfficientMultiheadAttention, nn.MultiheadAttention)
+_READABLE = (EfficientMultiheadAttention, nn.MultiheadAttention, FourPathScan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +119,14 @@ def check_attention(path: str, module: nn.Module) -> None:
     else:
         why = f'is a {name}'
     raise UserError(
-        f"tap 'attention({path})' reads torch's nn.MultiheadAttention and MMSegmentation's "
-        f'SegFormer blocks; {path} {why}'
+        f"tap 'attention({path})' reads torch's nn.MultiheadAttention, MMSegmentation's "
+        f"SegFormer blocks and VMamba's scans; {path} {why}"
     )
 
 
-def read_attention(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Attention:
+def read_attention(
+    module: nn.Module, args: tuple, kwargs: dict[str, Any]
+) -> Attention | ScanInputs:
     """The attention with which ``module`` answers a call ``module(*args, **kwargs)``.
 
     Only the projections to queries and keys are computed, a second time; dropout is left out.
@@ -129,6 +135,8 @@ def read_attention(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> At
         module: one that :func:`check_attention` passes.
     """
     call = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
+    if isinstance(module, FourPathScan):
+        return ScanInputs(*(call[f.name] for f in dataclasses.fields(ScanInputs)))
     if isinstance(module, EfficientMultiheadAttention):
         return _segformer_attention(module, call['x'], call['hw_shape'])
     return _torch_attention(module, call)

@@ -14,7 +14,8 @@ Where a paper counts layers, a network may take its numbers: a module that decla
 submodule ``stage3.1`` (and ``''`` for itself). Modules may add to one alias.
 
 ``attention(backbone.layers.3.1.0.attn)`` reads not what the module returns but how it attends:
-a :class:`mmkd.attention_taps.Attention`, whose ``weights()`` are (B, heads, N, M).
+a :class:`mmkd.attention_taps.Attention`, whose ``weights()`` are (B, heads, N, M), or of a VMamba's
+``op.scan`` a :class:`mmkd.scan_taps.ScanInputs`.
 """
 
 import difflib
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 
 from mmkd.attention_taps import Attention, check_attention, read_attention
 from mmkd.errors import UserError
+from mmkd.scan_taps import ScanInputs
 
 _PATH = r'[A-Za-z_]\w*(?:\.\w+)*'
 _ATTENTION = re.compile(rf'attention\(({_PATH})\)', re.ASCII)
@@ -71,7 +73,7 @@ class Recording:
         """How often each module ran."""
         return {path: len(outputs) for path, outputs in self._outputs.items()}
 
-    def read(self, tap: Tap) -> Tensor | Attention:
+    def read(self, tap: Tap) -> Tensor | Attention | ScanInputs:
         """The tensor, or the attention, at ``tap``.
 
         Raises:
@@ -87,7 +89,7 @@ class Recording:
                 at = tap.path + ''.join(f'[{j}]' for j in tap.index[:depth])
                 raise UserError(f'tap {str(tap)!r}: {at} is {_describe(value)}, without [{i}]')
             value = value[i]
-        if isinstance(value, Attention):
+        if isinstance(value, Attention | ScanInputs):
             return value
         if not isinstance(value, Tensor):
             raise UserError(

@@ -11,6 +11,7 @@ from mmkd.adapters import build_adapter
 from mmkd.attention_taps import Attention
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
+from mmkd.scan_taps import ScanInputs
 from mmkd.schedules import build_schedule
 from mmkd.taps import Recording, Tap, parse_tap, resolve_tap
 
@@ -188,8 +189,11 @@ def _read_frozen(taps: list[Tap], recording: Recording) -> tuple:
     return tuple(feature.detach() for feature in _read(taps, recording))
 
 
-def _statistics(feature: Tensor | Attention) -> str:
-    feature = feature.query if isinstance(feature, Attention) else feature
+def _statistics(feature: Tensor | Attention | ScanInputs) -> str:
+    if isinstance(feature, Attention):
+        feature = feature.query
+    elif isinstance(feature, ScanInputs):
+        feature = feature.delta
     feature = feature.detach().double()
     known = feature[torch.isfinite(feature)]
     text = f'{tuple(feature.shape)}'

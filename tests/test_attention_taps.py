@@ -8,6 +8,8 @@ from torch.overrides import TorchFunctionMode
 
 from mmkd.attention_taps import Attention
 from mmkd.errors import UserError
+from mmkd.models import VMamba
+from mmkd.ops.hidden_attention import hidden_attention, merge_attention
 from mmkd.ops.nodes import pool_features
 from mmkd.registry import MODELS
 from mmkd.taps import find_module, parse_tap, record
@@ -150,6 +152,8 @@ class Stem(nn.Module):
 @pytest.mark.parametrize(
     'make, path, reason',
     [
+        (lambda: VMamba(depths=(1, 1, 1, 1), dims=8), 'layers.0.blocks.0.op',
+         'inside it: layers.0.blocks.0.op.scan$'),
         (lambda: SwinTransformer(embed_dims=8, depths=(1,), num_heads=(1,), strides=(4,),
                                  out_indices=(0,)), 'stages.0.blocks.0.attn', 'one window'),
         (lambda: timm.create_model('vit_tiny_patch16_224'), 'blocks.0.attn', "timm's Attention"),
@@ -222,6 +226,37 @@ def test_attention_without_a_grid_takes_the_nodes_for_it():
     assert torch.equal(attention.on_nodes((2, 3)), attention.weights())
     with pytest.raises(UserError, match=r'6 tokens.*nodes=.*not \(2, 2\)'):
         attention.on_nodes((2, 2))
+
+
+@pytest.mark.parametrize('d_state', [1, 2])
+def test_of_vmamba_it_is_what_makes_the_scans_output(d_state):
+    torch.manual_seed(0)
+    network = VMamba(depths=(1, 1, 1, 1), dims=8, d_state=d_state).eval()
+    path = 'layers.1.blocks.0.op'
+    taps = [parse_tap(t) for t in (f'attention({path}.scan)', f'{path}.scan', f'{path}.act')]
+    with record(network, taps) as recording:
+        network(torch.randn(2, 3, 48, 64))
+    scan, output, x = map(recording.read, taps)
+    channels = x.shape[1]
+    assert scan.grid == (6, 8) and scan.delta.shape == (2, 4 * channels, 48)
+    each = [b.repeat_interleave(channels, 1) for b in (scan.B, scan.C)]
+    paths = hidden_attention(scan.steps(), scan.A, *each).unflatten(1, (4, channels))
+    skip = find_module(network, path).Ds.view(4, channels, 1).sum(0)
+    found = (merge_attention(paths, 6, 8) @ x.flatten(2)[..., None])[..., 0]
+    found = (found + skip * x.flatten(2)).unflatten(-1, (6, 8))
+    torch.testing.assert_close(found, output, rtol=1e-5, atol=1e-5)
+
+
+def test_a_scans_gradient_reaches_its_projections():
+    network = VMamba(depths=(1, 1, 1, 1), dims=8)
+    tap = parse_tap('attention(layers.2.blocks.0.op.scan)')
+    with record(network, [tap]) as recording:
+        network(torch.randn(1, 3, 64, 64))
+    scan = recording.read(tap)
+    hidden_attention(scan.steps(), scan.A, scan.B, scan.C)[..., 0].sum().backward()
+    block = find_module(network, 'layers.2.blocks.0.op')
+    assert block.x_proj_weight.grad.abs().max() > 0 and block.dt_projs_weight.grad.abs().max() > 0
+    assert not any(t.requires_grad for t in (scan.detach().delta, scan.detach().B))
 
 
 def test_half_precision_queries_are_widened():

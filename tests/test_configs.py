@@ -94,6 +94,22 @@ def test_graph_ablations_say_what_their_names_say(name, objects, spectrum):
     assert terms == (frequency if name == 'spectral_freq' else {})
 
 
+@pytest.mark.parametrize(
+    'name, student, affinity',
+    [
+        ('spectral', 'attention(backbone.layers.2.blocks.5.op.scan)', 'MambaStateAffinity'),
+        ('spectral_freq', 'attention(backbone.layers.2.blocks.5.op.scan)', 'MambaStateAffinity'),
+        ('spectral_similarity', 'backbone.layers.2.blocks', 'SimilarityAffinity'),
+        ('spectral_query_key', 'backbone.layers.2.blocks', 'QueryKeyAffinity'),
+    ],
+)
+def test_vmambas_graphs_are_what_their_names_say(name, student, affinity):
+    terms = load_config(f'configs/ablations/vmamba_{name}.py').model.distill
+    for term in (terms.objects, terms.spectrum):
+        assert term.student == student and term.loss.affinity == dict(type=affinity)
+    assert ('stage1' in terms) == (name == 'spectral_freq')
+
+
 FLAGSHIPS = dict(
     fastscnn='segformer_fastscnn_freq',
     yolo11='yolo11l_yolo11s_at',
@@ -145,7 +161,13 @@ def test_attention_decays_to_zero_over_the_whole_run():
         assert beta.schedule == expected and 'schedule' not in alpha
 
 
-@pytest.mark.parametrize('recipe', ['fastscnn_freq', 'fastscnn_at', 'vmamba_freq'])
+@pytest.mark.parametrize(
+    'recipe',
+    [
+        'fastscnn_freq', 'fastscnn_at', 'fastscnn_freq_spectral', 'vmamba_freq',
+        'vmamba_freq_spectral',
+    ],
+)  # fmt: skip
 def test_data_sets_change_nothing_but_the_data_and_the_teacher(recipe):
     streets = load_config(f'configs/segformer_{recipe}.py').model.to_dict()
     camvid = load_config(f'configs/segformer_{recipe}_camvid.py').model.to_dict()

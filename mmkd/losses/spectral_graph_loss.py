@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmkd.affinities.node_weights import node_weights
-from mmkd.attention_taps import Attention
+from mmkd.affinities.node_weights import Side, node_weights
 from mmkd.ops.graph import (
     adjacency,
     check_gamma,
@@ -80,11 +79,11 @@ class SpectralGraphLoss(nn.Module):
         self.rank = rank
         self.nodes = nodes
 
-    def forward(self, student: Tensor | Attention, teacher: Tensor | Attention) -> Tensor:
+    def forward(self, student: Side, teacher: Side) -> Tensor:
         """Return the 0-dim loss.
 
         Args:
-            student: A feature (B, C, H, W), or the attention of a block.
+            student: A feature (B, C, H, W), or the attention or scan of a block.
             teacher: The same, of other channels, heads and size if need be.
 
         Raises:
@@ -94,9 +93,7 @@ class SpectralGraphLoss(nn.Module):
         with torch.autocast(student.device.type, enabled=False):
             return graph_distance(student, object_graph(teacher, self.energy, self.gamma))
 
-    def graphs(
-        self, student: Tensor | Attention, teacher: Tensor | Attention
-    ) -> tuple[Tensor, Tensor]:
+    def graphs(self, student: Side, teacher: Side) -> tuple[Tensor, Tensor]:
         """The student's graph and that of the teacher's heads that count, (B, n, n) each."""
         student, teacher, gram = node_weights(
             'SpectralGraphLoss', self.affinity, student, teacher, self.nodes

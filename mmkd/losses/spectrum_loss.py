@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmkd.affinities.node_weights import node_weights
-from mmkd.attention_taps import Attention
+from mmkd.affinities.node_weights import Side, node_weights
 from mmkd.errors import UserError
 from mmkd.ops.graph import (
     check_graph,
@@ -93,11 +92,11 @@ class SpectrumLoss(nn.Module):
         self.distance = distance
         self.nodes = nodes
 
-    def forward(self, student: Tensor | Attention, teacher: Tensor | Attention) -> Tensor:
+    def forward(self, student: Side, teacher: Side) -> Tensor:
         """Return the 0-dim loss.
 
         Args:
-            student: A feature (B, C, H, W), or the attention of a block.
+            student: A feature (B, C, H, W), or the attention or scan of a block.
             teacher: The same, of other channels, heads and size if need be.
 
         Raises:

@@ -1,0 +1,1 @@
+_base_ = '../segformer_vmamba_spectral.py'

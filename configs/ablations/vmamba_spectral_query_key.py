@@ -1,0 +1,7 @@
+_base_ = '../segformer_vmamba_spectral.py'
+# The graph of what the same stage yields, learned beside it.
+graph = dict(
+    student='backbone.layers.2.blocks',
+    loss=dict(affinity=dict(_delete_=True, type='QueryKeyAffinity')),
+)
+model = dict(distill=dict(objects=graph, spectrum=graph))

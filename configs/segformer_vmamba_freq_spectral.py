@@ -1,0 +1,3 @@
+_base_ = ['./segformer_vmamba_freq.py', '_base_/distillers/vmamba_spectral_terms.py']
+# Frequency attention and spectral attention graphs together.
+model = dict(distill=_base_.spectral_terms)
