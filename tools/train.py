@@ -10,6 +10,7 @@ from mmkd.engine.launch import (
     resume_from_work_dir,
     run_tool,
     set_launcher,
+    show_progress,
 )
 from mmkd.engine.teacher_preparation import prepare_teacher
 from mmkd.errors import UserError
@@ -37,6 +38,7 @@ def main() -> None:
     check_checkpoint_hook(config)
     set_launcher(config, args.launcher)
     prepare_teacher(config, train=not args.require_teacher)
+    show_progress(config)
     Runner.from_cfg(config).train()
 
 

@@ -130,6 +130,13 @@ def resume_from_work_dir(config: Config) -> None:
     config.load_from = last or config.get('load_from')
 
 
+def show_progress(config: Config) -> None:
+    """Add ``mmkd.ProgressBarHook`` if the output is a terminal."""
+    if sys.stdout.isatty():
+        bar = dict(type='mmkd.ProgressBarHook')
+        config.custom_hooks = [*config.get('custom_hooks', []), bar]
+
+
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool's ``main``; what the user can mend becomes one line and exit status 2.
 

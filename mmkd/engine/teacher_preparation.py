@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmkd.configs import check_checkpoint_hook, is_distillation, load_config, model_config
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.hooks.class_count_hook import check_class_count
-from mmkd.engine.launch import resume_from_work_dir, set_launcher
+from mmkd.engine.launch import resume_from_work_dir, set_launcher, show_progress
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS, MODELS
 from mmkd.teacher import check_teacher_keys
@@ -60,6 +60,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     visualizer = own.setdefault('visualizer', dict(type='Visualizer'))
     visualizer.name = str(Path(checkpoint).parent.resolve())
     set_launcher(own, config.get('launcher', 'none'))
+    show_progress(own)
     Runner.from_cfg(own).train()
     if not teacher_is_ready(checkpoint):
         raise UserError(

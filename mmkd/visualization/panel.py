@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+from matplotlib.font_manager import FontProperties, findfont
+from PIL import Image, ImageDraw, ImageFont
+
+_BAR = 28  # height of a title
 
 
 def colour_labels(
@@ -35,19 +39,26 @@ def panel(pictures: Mapping[str, np.ndarray], height: int = 288) -> np.ndarray:
     Returns:
         BGR picture, uint8.
     """
-    bar = 28
     columns = []
     for title, picture in pictures.items():
         h, w = picture.shape[:2]
         size = (round(w * height / h), height)
         shown = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
-        head = np.full((bar, size[0], 3), 255, np.uint8)
-        cv2.putText(
-            head, title, (6, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA
-        )
-        columns.append(np.vstack([head, shown]))
-        columns.append(np.full((height + bar, 4, 3), 255, np.uint8))
+        columns.append(np.vstack([caption(title, size[0], _BAR), shown]))
+        columns.append(np.full((height + _BAR, 4, 3), 255, np.uint8))
     return np.hstack(columns[:-1])
+
+
+def caption(text: str, width: int, height: int, bold: bool = False) -> np.ndarray:
+    """A line of dark text on white, BGR (height, width, 3); what does not fit is cut off."""
+    weight = 'bold' if bold else 'normal'
+    path = findfont(FontProperties(family='DejaVu Sans', weight=weight))
+    picture = Image.new('RGB', (width, height), 'white')
+    font = ImageFont.truetype(path, 13)
+    while len(text) > 2 and font.getlength(text) > width - 8:
+        text = text.rstrip('…')[:-1] + '…'
+    ImageDraw.Draw(picture).text((4, height / 2), text, '#1e1e1e', font, anchor='lm')
+    return np.array(picture)[..., ::-1]
 
 
 def stack(rows: Sequence[np.ndarray]) -> np.ndarray:

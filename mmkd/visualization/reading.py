@@ -1,11 +1,13 @@
 """One validation image as a distillation's two networks see it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmkd.checkpoint import load_checkpoint_file, load_weights
@@ -13,7 +15,8 @@ from mmkd.configs import check_data_roots, is_distillation
 from mmkd.distiller import Distiller
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS, MODELS
-from mmkd.taps import Recording, record
+from mmkd.taps import Recording, Tap, record
+from mmkd.term import Term
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,16 @@ class Reading:
 
     Attributes:
         image: BGR picture (H, W, 3), uint8, as the pipeline yields it.
-        sample: its annotations.
+        sample: its annotations, and the student's answer.
+        taught: the same with the teacher's answer.
         inputs: height and width of the networks' input, which is ``image`` with padding.
         distiller: both networks and the terms.
         student, teacher: what every tap of the terms recorded.
     """
 
     image: np.ndarray
-    sample: object
+    sample: BaseDataElement
+    taught: BaseDataElement
     inputs: tuple[int, int]
     distiller: Distiller
     student: Recording
@@ -43,7 +48,6 @@ class Reading:
         return grid[:bottom, :right].cpu().numpy()
 
 
-@torch.no_grad()
 def read_networks(config: Config, checkpoint: str | None, index: int) -> Reading:
     """Run both networks of a distillation config on one validation image.
 
@@ -68,13 +72,32 @@ def read_networks(config: Config, checkpoint: str | None, index: int) -> Reading
         load_weights(distiller.student, weights, f'checkpoint {checkpoint}')
         # What the terms learnt is there in a checkpoint of their own training.
         distiller.distill.load_state_dict(weights.get('distill', {}), strict=False)
-    item = dataset[index]
-    batch = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
+    return read_image(distiller, dataset[index])
+
+
+@torch.no_grad()
+def read_image(distiller: Distiller, item: dict) -> Reading:
+    """Run both networks of a distillation, which is in eval mode, on one image.
+
+    Args:
+        distiller: both networks and the terms.
+        item: of a validation data set.
+    """
+    batch = dict(inputs=[item['inputs']], data_samples=[item['data_samples'].clone()])
     data = distiller.data_preprocessor(batch, training=False)
     inputs, samples = data['inputs'], data['data_samples']
-    terms = distiller.distill.values()
-    teacher = distiller.teacher.read(inputs, samples, [t for x in terms for t in x.teacher_taps])
-    with record(distiller.student, [t for x in terms for t in x.student_taps]) as student:
+    terms, teacher = distiller.distill.values(), distiller.teacher
+    of_teacher = teacher.read(inputs, samples, _taps(terms, 'teacher_taps'))
+    with record(distiller.student, _taps(terms, 'student_taps')) as of_student:
         distiller.student(inputs, samples, mode='tensor')
+    # Answers in passes of their own: a test_cfg may cut the image into windows.
+    copies = [sample.clone() for sample in samples]
+    taught = teacher.network(teacher.inputs(inputs, samples), copies, mode='predict')
+    learnt = distiller.student(inputs, samples, mode='predict')
     image = np.ascontiguousarray(item['inputs'].numpy().transpose(1, 2, 0))
-    return Reading(image, samples[0], tuple(inputs.shape[-2:]), distiller, student, teacher)
+    size = tuple(inputs.shape[-2:])
+    return Reading(image, learnt[0], taught[0], size, distiller, of_student, of_teacher)
+
+
+def _taps(terms: Iterable[Term], side: str) -> list[Tap]:
+    return [tap for term in terms for tap in getattr(term, side)]

@@ -37,7 +37,7 @@ def test_boxes_are_drawn_on_a_copy():
 
 def test_a_map_over_the_padded_input_is_cut_to_the_image():
     image = np.zeros((50, 80, 3), np.uint8)
-    reading = Reading(image, None, (64, 96), None, None, None)
+    reading = Reading(image, None, None, (64, 96), None, None, None)
     grid = torch.arange(8.0 * 12).view(8, 12)
     assert np.array_equal(reading.crop(grid), grid[:6, :10].numpy())
     assert reading.crop(torch.ones(1, 1)).shape == (1, 1)

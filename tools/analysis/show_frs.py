@@ -9,10 +9,8 @@ from mmkd.configs import load_config
 from mmkd.engine.files import write_atomically
 from mmkd.engine.launch import add_trust_argument, run_tool
 from mmkd.errors import UserError
-from mmkd.losses import FRSFeatureLoss, FRSHeadLoss
 from mmkd.ops.feature_richness import feature_richness
-from mmkd.taps import Tap
-from mmkd.term import Term
+from mmkd.visualization.distillation import score_taps
 from mmkd.visualization.heat import draw_boxes, overlay
 from mmkd.visualization.panel import panel, stack
 from mmkd.visualization.reading import Reading, read_networks
@@ -25,13 +23,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--index', type=int, default=0, help='which validation image')
     add_trust_argument(parser)
     return parser.parse_args()
-
-
-def score_taps(term: Term) -> list[Tap]:
-    """The taps of the teacher's class scores that an FRS term weights by; none of another term."""
-    if isinstance(term.loss, FRSFeatureLoss):
-        return term.extra_taps['scores']
-    return term.compared_taps if isinstance(term.loss, FRSHeadLoss) else []
 
 
 def boxes_in(reading: Reading) -> np.ndarray:

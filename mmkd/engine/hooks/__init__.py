@@ -2,7 +2,9 @@
 
 from mmkd.engine.hooks.best_checkpoint_hook import BestCheckpointHook
 from mmkd.engine.hooks.class_count_hook import ClassCountHook
+from mmkd.engine.hooks.distill_visualization_hook import DistillVisualizationHook
 from mmkd.engine.hooks.finite_gradient_hook import FiniteGradientHook
+from mmkd.engine.hooks.progress_bar_hook import ProgressBarHook
 from mmkd.engine.hooks.step_seed_hook import StepSeedHook
 from mmkd.engine.hooks.student_checkpoint_hook import StudentCheckpointHook
 from mmkd.engine.hooks.teacher_score_hook import TeacherScoreHook
@@ -11,7 +13,9 @@ from mmkd.engine.hooks.term_schedule_hook import TermScheduleHook
 __all__ = [
     'BestCheckpointHook',
     'ClassCountHook',
+    'DistillVisualizationHook',
     'FiniteGradientHook',
+    'ProgressBarHook',
     'StepSeedHook',
     'StudentCheckpointHook',
     'TeacherScoreHook',

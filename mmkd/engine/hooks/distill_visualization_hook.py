@@ -1,0 +1,96 @@
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmkd.distiller import Distiller
+from mmkd.engine.wrapping import unwrapped
+from mmkd.errors import UserError
+from mmkd.registry import HOOKS
+from mmkd.visualization.distillation import distillation_picture
+from mmkd.visualization.reading import read_image
+
+
+@HOOKS.register_module()
+class DistillVisualizationHook(Hook):
+    """Draws what is being distilled: the same validation images, every ``interval`` iterations.
+
+    A picture shows the image, the truth, both networks' answers, and what every term compares, see
+    ``mmkd.visualization.distillation``. It goes to the runner's visualizer, and so to each of its
+    backends: ``LocalVisBackend`` writes ``vis_data/vis_image/distillation_INDEX_STEP.png`` in the
+    work dir, TensorBoard's and W&B's show it beside the curves.
+
+    Training is not touched: the weights of a run are the same, to the bit, with and without it.
+    Runs that do not distil are left alone.
+
+    Args:
+        interval: iterations between pictures; the first comes before training, at step 0.
+        images: indices into the validation data set.
+
+    Raises:
+        UserError: ``interval`` is not positive; or, before training, there are no such images.
+    """
+
+    # After the weights of this iteration are final.
+    priority = 'LOWEST'
+
+    def __init__(self, interval: int = 500, images: Sequence[int] = (0,)) -> None:
+        if not isinstance(interval, int) or interval < 1:
+            raise UserError(
+                f'DistillVisualizationHook.interval={interval!r}; allowed: a positive integer'
+            )
+        self.interval = interval
+        self.images = tuple(images)
+
+    def before_train(self, runner: Runner) -> None:
+        if not isinstance(unwrapped(runner.model), Distiller):
+            return
+        if runner.val_loop is None:
+            raise UserError('DistillVisualizationHook draws validation images; add val_dataloader')
+        count = len(runner.val_loop.dataloader.dataset)
+        wrong = [index for index in self.images if not 0 <= index < count]
+        if wrong:
+            raise UserError(
+                f'DistillVisualizationHook.images={list(self.images)}; '
+                f'allowed: from 0 to {count - 1}'
+            )
+        if runner.iter == 0:
+            self._draw(runner, 0)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        if self.every_n_train_iters(runner, self.interval):
+            self._draw(runner, runner.iter + 1)
+
+    def _draw(self, runner: Runner, step: int) -> None:
+        distiller = unwrapped(runner.model)
+        if runner.rank != 0 or not isinstance(distiller, Distiller):
+            return
+        dataset = runner.val_loop.dataloader.dataset
+        training = distiller.training
+        with _random_state_kept():
+            distiller.eval()
+            for index in self.images:
+                reading = read_image(distiller, dataset[index])
+                picture = distillation_picture(reading, dataset.metainfo)
+                runner.visualizer.add_image(f'distillation_{index}', picture[..., ::-1], step)
+            distiller.train(training)
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    states = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])

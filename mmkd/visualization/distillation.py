@@ -1,0 +1,147 @@
+"""One image of a distillation as a picture: answers on top, then what every term compares."""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmkd.attention_taps import Attention
+from mmkd.losses import FAMLoss, FrequencyAttentionLoss, FRSFeatureLoss, FRSHeadLoss
+from mmkd.ops.attention import attention_map
+from mmkd.ops.feature_richness import feature_richness
+from mmkd.ops.fourier import frequency_filter, frequency_mask
+from mmkd.taps import INPUT_GRADIENT, Recording, Tap
+from mmkd.term import Term
+from mmkd.visualization.heat import overlay
+from mmkd.visualization.panel import caption, panel, stack
+from mmkd.visualization.prediction import prediction_picture, truth_picture
+from mmkd.visualization.reading import Reading
+
+_HEIGHT = 192  # of every picture
+
+
+def distillation_picture(
+    reading: Reading, metainfo: Mapping, alone: np.ndarray | None = None
+) -> np.ndarray:
+    """All of it, rows below each other, BGR (H, W, 3), uint8.
+
+    The first row has the image, the truth, the teacher's and the student's answer. A term has one
+    row for each of its sides: the attention map of every tap; of a frequency term also the maps of
+    the feature's low and high frequencies, parted at the term's cutoff, and its spectrum; of an
+    FRS term the teacher's mask. Of a tap that reads attention, the map is what the tokens receive
+    on average. The gradients of ``input_gradient`` are not drawn.
+
+    Args:
+        reading: what both networks said and recorded.
+        metainfo: the data set's.
+        alone: the answer of a student that trained alone, if there is one.
+    """
+    answers = {
+        'input': reading.image,
+        'ground truth': truth_picture(reading.image, reading.sample, metainfo),
+        'teacher': prediction_picture(reading.image, reading.taught, metainfo),
+        'student': prediction_picture(reading.image, reading.sample, metainfo),
+    }
+    if alone is not None:
+        answers['student alone'] = alone
+    rows = [panel(answers, _HEIGHT)]
+    for term in reading.distiller.distill.values():
+        weight = 'scheduled' if term.current_weight is None else f'{term.current_weight:.3g}'
+        title = f'{term.name}: {type(term.loss).__name__}, weight {weight}'
+        rows.append(caption(title, rows[0].shape[1], 34, bold=True))
+        for side, taps, recording in (
+            ('student', term.student_taps, reading.student),
+            ('teacher', term.compared_taps, reading.teacher),
+        ):
+            pictures = {}
+            for tap in taps:
+                if tap != INPUT_GRADIENT:
+                    pictures |= _tap_pictures(term, side, tap, recording, reading)
+            if pictures:
+                rows.append(panel(pictures, _HEIGHT))
+        masks = [(tap, reading.teacher.read(tap)) for tap in score_taps(term)]
+        if masks:
+            rows.append(panel(_masks(masks, reading), _HEIGHT))
+    return stack(rows)
+
+
+def score_taps(term: Term) -> list[Tap]:
+    """The taps of the teacher's class scores that an FRS term weights by; none of another term."""
+    if isinstance(term.loss, FRSFeatureLoss):
+        return term.extra_taps['scores']
+    return term.compared_taps if isinstance(term.loss, FRSHeadLoss) else []
+
+
+def spectrum(feature: Tensor) -> np.ndarray:
+    """Logarithm of a feature's amplitudes, averaged over channels, the zero frequency central.
+
+    Args:
+        feature: (C, H, W).
+
+    Returns:
+        (H, W), from 0 on.
+    """
+    amplitude = torch.fft.fft2(feature.float(), norm='ortho').abs().mean(0)
+    return torch.fft.fftshift(amplitude.log1p()).cpu().numpy()
+
+
+def attention_received(attention: Attention) -> Tensor | None:
+    """How much the tokens are attended to, the mean over heads and queries, on the keys' grid.
+
+    Returns:
+        (1, h, w), 1 on average; None where the block does not say how its tokens lie.
+    """
+    if attention.key_grid is None:
+        return None
+    weights = attention.weights().mean(dim=(1, 2))
+    return (weights * weights.shape[-1]).unflatten(-1, attention.key_grid)
+
+
+def _tap_pictures(
+    term: Term, side: str, tap: Tap, recording: Recording, reading: Reading
+) -> dict[str, np.ndarray]:
+    value, title = recording.read(tap), f'{side} {tap}'
+    if isinstance(value, Attention):
+        received = attention_received(value)
+        return {} if received is None else {title: _overlay(received[0], reading)}
+    if value.ndim != 4:
+        return {}
+    pictures = {title: _overlay(attention_map(value)[0], reading)}
+    if isinstance(term.loss, FrequencyAttentionLoss | FAMLoss):
+        kind = getattr(term.loss, 'filter', 'ideal')
+        cutoff = term.loss.cutoff
+        mask = frequency_mask(value.shape[2:], 1.0, 0.0, cutoff, kind, value.device)
+        low = frequency_filter(value, mask)
+        parts = {'low': low, 'high': value.float() - low}
+        for name, part in parts.items():
+            pictures[f'{title}, {name}'] = _overlay(attention_map(part)[0], reading)
+        pictures[f'{title}, spectrum'] = _spectrum_picture(value[0], cutoff, reading)
+    return pictures
+
+
+def _masks(masks: list[tuple[Tap, Tensor]], reading: Reading) -> dict[str, np.ndarray]:
+    maps = {tap: feature_richness(scores)[0] for tap, scores in masks}
+    peak = max(float(mask.max()) for mask in maps.values())
+    return {
+        f'mask {tap}': overlay(reading.image, reading.crop(mask), peak)
+        for tap, mask in maps.items()
+    }
+
+
+def _overlay(grid: Tensor, reading: Reading) -> np.ndarray:
+    shown = reading.crop(grid)
+    return overlay(reading.image, shown, float(shown.max()))
+
+
+def _spectrum_picture(feature: Tensor, cutoff: float, reading: Reading) -> np.ndarray:
+    """The spectrum in colours, with the cutoff's ellipse, of the shape of the image."""
+    height, width = reading.image.shape[:2]
+    values = spectrum(feature)
+    level = (255 * values / max(values.max(), 1e-12)).astype(np.uint8)
+    picture = cv2.applyColorMap(cv2.resize(level, (width, height)), cv2.COLORMAP_VIRIDIS)
+    centre, axes = (width // 2, height // 2), (cutoff * width / 2, cutoff * height / 2)
+    white = (255, 255, 255)
+    cv2.ellipse(picture, centre, tuple(map(round, axes)), 0, 0, 360, white, 1, cv2.LINE_AA)
+    return picture

@@ -1,0 +1,29 @@
+import math
+
+import numpy as np
+import torch
+
+from mmkd.attention_taps import Attention
+from mmkd.visualization.distillation import attention_received, spectrum
+
+
+def test_a_waves_spectrum_is_two_points_about_the_centre():
+    columns = torch.arange(16) * 2 * math.pi * 3 / 16
+    feature = columns.cos().expand(2, 8, 16)
+    amplitude = spectrum(feature)
+    expected = np.zeros((8, 16))
+    # sqrt(8 * 16) / 2 at the frequencies -3 and 3, in the middle row.
+    expected[4, [8 - 3, 8 + 3]] = math.log1p(math.sqrt(128) / 2)
+    np.testing.assert_allclose(amplitude, expected, atol=1e-5)
+
+
+def test_received_attention_is_the_mean_over_heads_and_queries():
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 2, 6, 4, generator=generator)
+    key = torch.randn(1, 2, 4, 4, generator=generator)
+    attention = Attention(query, key, grid=(2, 3), key_grid=(2, 2))
+    received = attention_received(attention)
+    expected = 4 * (query @ key.mT / 2).softmax(-1).mean((1, 2)).view(1, 2, 2)
+    torch.testing.assert_close(received, expected)
+    torch.testing.assert_close(received.mean(), torch.tensor(1.0))
+    assert attention_received(Attention(query, key)) is None
