@@ -49,7 +49,8 @@ def distillation_picture(
     rows = [panel(answers, _HEIGHT)]
     for term in reading.distiller.distill.values():
         weight = 'scheduled' if term.current_weight is None else f'{term.current_weight:.3g}'
-        title = f'{term.name}: {type(term.loss).__name__}, weight {weight}'
+        loss = f'{type(term.loss).__name__}({term.loss.extra_repr()})'
+        title = f'{term.name}, weight {weight}: {loss}'
         rows.append(caption(title, rows[0].shape[1], 34, bold=True))
         for side, taps, recording in (
             ('student', term.student_taps, reading.student),
@@ -116,8 +117,8 @@ def _tap_pictures(
         low = frequency_filter(value, mask)
         parts = {'low': low, 'high': value.float() - low}
         for name, part in parts.items():
-            pictures[f'{title}, {name}'] = _overlay(attention_map(part)[0], reading)
-        pictures[f'{title}, spectrum'] = _spectrum_picture(value[0], cutoff, reading)
+            pictures[f'{side} {name}, {tap}'] = _overlay(attention_map(part)[0], reading)
+        pictures[f'{side} spectrum, {tap}'] = _spectrum_picture(value[0], cutoff, reading)
     return pictures
 
 
@@ -141,7 +142,9 @@ def _spectrum_picture(feature: Tensor, cutoff: float, reading: Reading) -> np.nd
     values = spectrum(feature)
     level = (255 * values / max(values.max(), 1e-12)).astype(np.uint8)
     picture = cv2.applyColorMap(cv2.resize(level, (width, height)), cv2.COLORMAP_VIRIDIS)
-    centre, axes = (width // 2, height // 2), (cutoff * width / 2, cutoff * height / 2)
-    white = (255, 255, 255)
-    cv2.ellipse(picture, centre, tuple(map(round, axes)), 0, 0, 360, white, 1, cv2.LINE_AA)
+    rows, columns = values.shape  # of which the zero frequency has the middle one
+    centre = ((columns // 2 + 0.5) / columns * width, (rows // 2 + 0.5) / rows * height)
+    axes = (cutoff * width / 2, cutoff * height / 2)
+    place = [tuple(map(round, point)) for point in (centre, axes)]
+    cv2.ellipse(picture, *place, 0, 0, 360, (255, 255, 255), 1, cv2.LINE_AA)
     return picture

@@ -1,0 +1,57 @@
+"""The profile of a distillation's two networks, as typed."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmkd.complexity import flop_count, parameter_count
+from mmkd.configs import load_config
+from mmkd.inference import build_network
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis/profile_model.py'
+
+
+def profile(monkeypatch, capfd, *args) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, 'argv', ['profile_model', *map(str, args)])
+    status = 0
+    try:
+        runpy.run_path(str(TOOL), run_name='__main__')
+    except SystemExit as stop:
+        status = stop.code
+    return status, *capfd.readouterr()
+
+
+def rows(said: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in said.splitlines()
+        if line.startswith('| ') and '---' not in line
+    ][1:]
+
+
+@pytest.mark.parametrize('recipe', ['segmentation', 'detection'])
+def test_student_and_teacher_side_by_side(recipe, recipe_file, detection_files, monkeypatch, capfd):
+    config = recipe_file if recipe == 'segmentation' else detection_files['recipe']
+    args = [config, '--sizes', '64x96', '128x64', '--batch', 2, '--repeats', 2]
+    status, said, errors = profile(monkeypatch, capfd, *args)
+    assert status == 0, errors
+    table = rows(said)
+    assert [row[:2] for row in table] == [
+        [name, size] for size in ('64x96', '128x64') for name in ('student', 'teacher')
+    ]
+    teacher = build_network(load_config(load_config(str(config)).model.teacher.config))
+    assert table[1][2] == f'{parameter_count(teacher) / 1e6:.2f}'
+    assert table[1][3] == f'{flop_count(teacher, (64, 96)) / 1e9:.2f}'
+    assert all(float(cell) > 0 for row in table for cell in row[4:])
+
+
+def test_one_network_and_bad_sizes(recipe_file, monkeypatch, capfd):
+    teacher = load_config(str(recipe_file)).model.teacher.config
+    args = ['--sizes', '64x64', '--repeats', 1, '--batch', 1]
+    status, said, _ = profile(monkeypatch, capfd, teacher, *args)
+    assert status == 0 and [row[0] for row in rows(said)] == ['network']
+    for size in ('512', '0x64', 'axb'):
+        status, _, errors = profile(monkeypatch, capfd, recipe_file, '--sizes', size)
+        assert status == 2 and f'error: --sizes {size}; allowed: HEIGHTxWIDTH' in errors

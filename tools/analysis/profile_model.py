@@ -1,0 +1,83 @@
+"""Parameters, multiply-adds, latency and throughput of a config's student and teacher.
+
+Weights are random and images black. Networks and batches are timed in turn, so that other work on
+the machine meets all of them, and the medians are shown.
+"""
+
+import argparse
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from torch import nn
+
+from mmkd.complexity import ImagePass, flop_count, parameter_count
+from mmkd.configs import is_distillation, load_config
+from mmkd.engine.launch import run_tool
+from mmkd.engine.timing import median_ms
+from mmkd.errors import UserError
+from mmkd.inference import build_network
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='of a distillation, or of one network')
+    parser.add_argument('--sizes', nargs='+', default=['512x512'], help='of images, HEIGHTxWIDTH')
+    parser.add_argument('--batch', type=int, default=8, help='images at once, for images/s')
+    parser.add_argument('--repeats', type=int, default=10, help='timed passes of each kind')
+    parser.add_argument('--threads', type=int, help="PyTorch's CPU threads")
+    return parser.parse_args()
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of ``'192x256'``."""
+    parts = text.split('x')
+    if len(parts) != 2 or not all(p.isdecimal() and int(p) for p in parts):
+        raise UserError(f'--sizes {text}; allowed: HEIGHTxWIDTH in pixels, such as 512x1024')
+    return int(parts[0]), int(parts[1])
+
+
+def networks_of(config: Config) -> dict[str, nn.Module]:
+    """The student and the teacher of a distillation, or the one network of another config."""
+    if not is_distillation(config):
+        return {'network': build_network(config)}
+    teacher = load_config(config.model.teacher.config)
+    return {'student': build_network(config), 'teacher': build_network(teacher)}
+
+
+def main() -> None:
+    args = parse_args()
+    sizes = [parse_size(text) for text in args.sizes]
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    networks = networks_of(load_config(args.config))
+    flops = {(n, size): flop_count(net, size) for n, net in networks.items() for size in sizes}
+    networks = {name: network.to(get_device()) for name, network in networks.items()}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
+    print(
+        f'{args.config}, {device}, {torch.get_num_threads()} threads, '
+        f'PyTorch {torch.__version__}, median of {args.repeats}\n'
+    )
+    print(
+        f'| network | size | parameters, M | multiply-adds, G | ms, batch 1 '
+        f'| images/s, batch {args.batch} |\n| --- | --- | --- | --- | --- | --- |'
+    )
+    batches = dict.fromkeys((1, args.batch))
+    for size in sizes:
+        calls = {
+            (name, batch): ImagePass(network, size, batch).run
+            for name, network in networks.items()
+            for batch in batches
+        }
+        times = median_ms(calls, args.repeats)
+        for name, network in networks.items():
+            rate = 1e3 * args.batch / times[name, args.batch]
+            print(
+                f'| {name} | {size[0]}x{size[1]} | {parameter_count(network) / 1e6:.2f} '
+                f'| {flops[name, size] / 1e9:.2f} | {times[name, 1]:.1f} | {rate:.1f} |',
+                flush=True,
+            )
+
+
+if __name__ == '__main__':
+    run_tool(main)
