@@ -9,7 +9,8 @@ overflows however far the decays reach.
 Shapes: ``Q`` sequences (samples times groups) of ``c`` channels, ``N`` states of a channel, ``L``
 positions, cut into ``S`` blocks of ``P``. "Rows" are (S * P, Q, ..., c): channels lie innermost,
 so that one position of every block is a few long runs of memory. A few sequences are taken at a
-time, which keeps what is computed on the way small and in the processor's cache.
+time, or some channels of one, which keeps what is computed on the way small and in the
+processor's cache.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# States held at one time, of as many sequences as fit, or of one.
+# States held at one time.
 _SLICE = 2**17
 
 
@@ -37,13 +38,14 @@ class BlockedScan(torch.autograd.Function):
     def forward(ctx, *inputs) -> Tensor:
         *tensors, ctx.delta_softplus = inputs
         u, _, A = tensors[:3]
-        y = torch.empty_like(u)
-        starts = A.new_empty(_blocks(u.shape[2])[0], *A.transpose(1, 2).shape)
-        for part in _slices(A.numel() * u.shape[2], len(u)):
-            u, delta, A, B, C, D, delta_bias = (x[part] for x in tensors)
+        y, length = torch.empty_like(u), u.shape[2]
+        starts = A.new_empty(_blocks(length)[0], *A.transpose(1, 2).shape)
+        for part in _slices(A.shape, length):
+            u, delta, A, B, C, D, delta_bias = _take(tensors, part)
             step, x = _steps(delta, delta_bias, ctx.delta_softplus), _rows(u)
             decay, state = _decay(step, A), (step * x).unsqueeze(2) * _state_rows(B)
-            starts[:, part] = _advance(_positions(decay), _positions(state), _block_decay(step, A))
+            before = _advance(_positions(decay), _positions(state), _block_decay(step, A))
+            starts[:, part[0], :, part[1]] = before
             rows = _sum_of_states(state.mul_(_state_rows(C))).addcmul_(x, D)
             _write(y[part], rows)
         ctx.save_for_backward(*tensors, starts)
@@ -54,14 +56,14 @@ class BlockedScan(torch.autograd.Function):
     def backward(ctx, y_grad: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, starts = ctx.saved_tensors
         y_grad = y_grad.contiguous()
-        grads = [torch.empty_like(x) for x in tensors]
-        for part in _slices(tensors[2].numel() * y_grad.shape[2], len(y_grad)):
+        grads = [torch.zeros_like(x) for x in tensors]
+        for part in _slices(tensors[2].shape, y_grad.shape[2]):
             _backward_of_slice(
-                [x[part] for x in tensors],
+                _take(tensors, part),
                 y_grad[part],
-                starts[:, part],
+                starts[:, part[0], :, part[1]],
                 ctx.delta_softplus,
-                [x[part] for x in grads],
+                _take(grads, part),
             )
         return *grads, None
 
@@ -81,7 +83,7 @@ def _backward_of_slice(
     decays = _positions(decay)
     _replay(decays, _positions(state), starts)
     state_grad = state * y_grad.unsqueeze(2)
-    C_grad.copy_(state_grad.sum(3)[:length].permute(1, 2, 0))
+    C_grad.add_(state_grad.sum(3)[:length].permute(1, 2, 0))
 
     # The state's gradient g_t = C_t dy_t + a_{t+1} g_{t+1} is the same recurrence from the end,
     # with every decay taken one position ahead.
@@ -99,7 +101,7 @@ def _backward_of_slice(
     exponent_grad = decay.mul_(state_grad)
     A_grad.copy_(torch.mul(exponent_grad, step.unsqueeze(2), out=state).sum(0).transpose(1, 2))
     torch.mul(state_grad, step.unsqueeze(2), out=state).mul_(x.unsqueeze(2))
-    B_grad.copy_(state.sum(3)[:length].permute(1, 2, 0))
+    B_grad.add_(state.sum(3)[:length].permute(1, 2, 0))
     step_grad = _sum_of_states(exponent_grad.mul_(A.transpose(1, 2)))
     product_grad = _sum_of_states(state_grad.mul_(_state_rows(B)))
     step_grad.addcmul_(product_grad, x)
@@ -111,9 +113,23 @@ def _backward_of_slice(
     _write(delta_grad, step_grad)
 
 
-def _slices(states: int, sequences: int) -> Iterator[slice]:
-    size = max(1, _SLICE * sequences // states)
-    return (slice(start, start + size) for start in range(0, sequences, size))
+def _slices(shape: torch.Size, length: int) -> Iterator[tuple[slice, slice]]:
+    """Sequences and channels to take at a time, of A's shape (Q, c, N)."""
+    sequences, channels, states = shape
+    size = _SLICE // (channels * states * length)
+    if size:
+        for start in range(0, sequences, size):
+            yield slice(start, start + size), slice(None)
+        return
+    width = max(1, _SLICE // (states * length))
+    for sequence in range(sequences):
+        for start in range(0, channels, width):
+            yield slice(sequence, sequence + 1), slice(start, start + width)
+
+
+def _take(tensors: Sequence[Tensor], part: tuple[slice, slice]) -> list[Tensor]:
+    """The part of each; B and C, the fourth and fifth, belong to all channels of a sequence."""
+    return [x[part[0]] if i in (3, 4) else x[part] for i, x in enumerate(tensors)]
 
 
 def _blocks(length: int) -> tuple[int, int]:

@@ -100,8 +100,11 @@ def test_every_length(length):
     assert_equal_to_definition(make_inputs(1, 2, 2, 1, length))
 
 
-def test_more_sequences_than_are_taken_at_a_time():
-    assert_equal_to_definition(make_inputs(2, 3, 24, 4, 700))
+@pytest.mark.parametrize('states_held', [1, 100, 400, 10**6])
+def test_however_much_is_taken_at_a_time(states_held, monkeypatch):
+    """One channel of one sequence (which has 160 states), some channels, some sequences, all."""
+    monkeypatch.setattr('mmkd.ops.blocked_scan._SLICE', states_held)
+    assert_equal_to_definition(make_inputs(2, 3, 4, 2, 20))
 
 
 @pytest.mark.parametrize('step', [-40.0, 40.0])

@@ -12,7 +12,7 @@ distill = {
         student=f'backbone.layers.{i}.blocks',
         teacher=f'decode_head.convs.{i}',
         loss=loss,
-        weight=0.3,
+        weight=0.1,
     )
     for i, loss in enumerate([high, high, low, low])
 }
