@@ -18,7 +18,7 @@ test: env lint  ## run the tests
 test-slow: env  ## run the tests that take minutes each
 	$(PY) -m pytest -m slow
 
-torture: env  ## kill trainings at random moments; 125 000 random inputs to the readers
+torture: env  ## kill trainings at random moments; 100 000 random inputs to the readers
 	$(PY) tools/torture.py --kills 50
 	$(PY) -m pytest -m fuzz --hypothesis-profile=torture --hypothesis-show-statistics
 

@@ -207,7 +207,8 @@ def torture(folder: Path, kills: int, seed: int) -> None:
         training = Training(folder / f'run_{runs}')
         try:
             for target in sorted(rng.sample(range(len(PHASES)), min(missing, len(PHASES)))):
-                training.kill_in(target, rng.randint(1, 2), rng.uniform(0, longest[target]))
+                visit = rng.randint(1, 2) if target else 1
+                training.kill_in(target, visit, rng.uniform(0, longest[target]))
             training.finish()
             check_weights(training.folder, whole.folder)
             survived.update(training.kills)

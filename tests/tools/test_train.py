@@ -315,13 +315,13 @@ def test_unreadable_image_is_named(camvid, monkeypatch, capfd, workers, content)
     assert line.startswith('error: ') and 'data/train/' in line and 'cannot be read' in line
 
 
-@pytest.mark.parametrize('split', ['train', 'val'])
 @pytest.mark.parametrize(
-    'label, message',
+    'split, label, message',
     [
-        (np.full((60, 80), 37), 'holds the class id 37; allowed: 0 to 10, and 255'),
-        (np.zeros((30, 40)), 'has the shape (30, 40), but its image (60, 80)'),
-        (b'', 'cannot be read'),
+        ('train', np.full((60, 80), 37), 'holds the class id 37; allowed: 0 to 10, and 255'),
+        ('val', np.full((60, 80), 37), 'holds the class id 37; allowed: 0 to 10, and 255'),
+        ('train', np.zeros((30, 40)), 'has the shape (30, 40), but its image (60, 80)'),
+        ('train', b'', 'cannot be read'),
     ],
 )
 def test_a_label_that_is_not_its_image_s_is_named(
