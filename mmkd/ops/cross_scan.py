@@ -20,7 +20,7 @@ def cross_scan(x: Tensor) -> Tensor:
         x: (M, C, H, W).
 
     Returns:
-        (M, 4, C, L), the one copy that is made.
+        (M, 4, C, L), contiguous.
     """
     by_rows, by_columns = x.flatten(2), x.transpose(2, 3).flatten(2)
     return torch.stack([by_rows, by_columns, by_rows.flip(-1), by_columns.flip(-1)], dim=1)
