@@ -136,6 +136,8 @@ def check_command(words: list[str], folder: Path, monkeypatch) -> None:
             assert re.search(rf'^{target}:', (ROOT / 'Makefile').read_text(), re.MULTILINE)
         case ['python', '-m', 'mmkd', name, *rest]:
             check_tool(monkeypatch, ROOT / 'tools' / f'{name}.py', rest)
+        case ['python', '-m', 'pytest', '-m', marker, *_]:
+            assert f'\n    {marker}: ' in (ROOT / 'setup.cfg').read_text()
         case ['python', tool, *rest]:
             check_tool(monkeypatch, ROOT / tool, rest)
         case ['torchrun', *rest]:
