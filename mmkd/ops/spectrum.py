@@ -17,13 +17,15 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mmkd.errors import UserError
 
-# Rows for each eigenpair from which a Krylov space is tried (docs/benchmarks.md).
-_ROWS_PER_PAIR = 20
-_FIRST_BLOCKS, _MORE_BLOCKS = 6, 3
-_ENERGY_BLOCK = 8
+# A Krylov space begins with this many blocks of the eigenpairs asked for, and is tried from twice
+# as many rows on: with fewer the full decomposition is as fast (docs/benchmarks.md).
+_FIRST_BLOCKS, _MORE_BLOCKS = 12, 4
+# Pairs asked for at a time where the number follows from the energy.
+_ENERGY_BLOCK = 16
 # Largest residual, relative to the eigenvalue, or to the largest one's hundredth if that is more:
 # an eigenvalue lies no further away than the residual is long, and mostly its square.
 _TOLERANCE = 1e-3
@@ -106,9 +108,9 @@ def check_energy(energy: float) -> None:
 def _eigenpairs(
     matrix: Tensor, block: int, needed: Callable[[Tensor], Tensor], magnitude: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sorted eigenpairs of which at least the ``needed`` ones are right, and which those are."""
+    """Sorted eigenvalues, vectors of at least the ``needed`` ones, and which those are."""
     size = matrix.shape[-1]
-    if size >= _ROWS_PER_PAIR * block:
+    if size >= 2 * _FIRST_BLOCKS * block:
         basis = torch.linalg.qr(_random(size, matrix.device, matrix.dtype)[:, :block])[0]
         basis = basis.expand(*matrix.shape[:-1], block)
         image = matrix @ basis
@@ -116,14 +118,15 @@ def _eigenpairs(
         while basis.shape[-1] + blocks * block <= size // 2:
             basis, image = _extend(matrix, basis, image, block, blocks)
             values, mixing = _sorted_eigh(basis.mT @ image, magnitude)
-            vectors = basis @ mixing
+            kept = needed(values)
+            most = int(kept.sum(-1).max().clamp(min=1))
+            vectors = basis @ mixing[..., :most]
             residual = torch.linalg.vector_norm(
-                image @ mixing - vectors * values[..., None, :], dim=-2
+                image @ mixing[..., :most] - vectors * values[..., None, :most], dim=-2
             )
             scale = values.abs()
-            scale = torch.maximum(scale, scale.amax(-1, keepdim=True) / 100)
-            kept = needed(values)
-            right = (residual <= _TOLERANCE * scale) | ~kept
+            scale = torch.maximum(scale, scale.amax(-1, keepdim=True) / 100)[..., :most]
+            right = (residual <= _TOLERANCE * scale) | ~kept[..., :most]
             if right.all() and not kept[..., -1].any():
                 return values, vectors, kept
             blocks = _MORE_BLOCKS
@@ -136,15 +139,18 @@ def _extend(
 ) -> tuple[Tensor, Tensor]:
     """Grow an orthonormal basis (..., N, K) and its image by ``blocks`` blocks."""
     random = _random(matrix.shape[-1], matrix.device, matrix.dtype)
-    for _ in range(blocks):
-        new = image[..., -block:]
+    known = basis.shape[-1]
+    basis, image = (functional.pad(x, (0, blocks * block)) for x in (basis, image))
+    for start in range(known, basis.shape[-1], block):
+        here, before = slice(start, start + block), basis[..., :start]
+        new = image[..., start - block : start]
         # Where the matrix adds nothing new, of low rank say, any other directions will do.
         rounding = 8 * torch.finfo(new.dtype).eps * new.abs().amax((-2, -1), keepdim=True)
-        new = new + rounding * random[:, basis.shape[-1] :][:, :block]
+        new = new + rounding * random[:, here]
         for _ in range(2):  # what rounding leaves of the first time is large beside a small rest
-            new = torch.linalg.qr(new - basis @ (basis.mT @ new))[0]
-        basis = torch.cat([basis, new], -1)
-        image = torch.cat([image, matrix @ new], -1)
+            new = torch.linalg.qr(new - before @ (before.mT @ new))[0]
+        basis[..., here] = new
+        image[..., here] = matrix @ new
     return basis, image
 
 

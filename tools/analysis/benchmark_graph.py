@@ -87,8 +87,8 @@ def memory_of_terms(path: str, size: tuple[int, int]) -> None:
     config = load_config(path)
     init_default_scope(config.default_scope)
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(1, 3, *size, generator=generator)
-    samples = noise_labels(config.model.student, 1, size, generator)
+    inputs = torch.randn(2, 3, *size, generator=generator)
+    samples = noise_labels(config.model.student, 2, size, generator)
     distiller = build(config, terms_of(config))
     student = distiller.student
 
@@ -122,7 +122,7 @@ def main() -> None:
         f'median of {args.repeats}\n'
     )
     time_solvers(args.nodes, args.k, args.repeats)
-    print(f'\n{args.config}, batch 1, {args.size[0]}x{args.size[1]}\n')
+    print(f'\n{args.config}, batch 2, {args.size[0]}x{args.size[1]}\n')
     memory_of_terms(args.config, tuple(args.size))
 
 
