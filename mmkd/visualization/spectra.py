@@ -25,10 +25,11 @@ def draw_spectra(
     """
     dpi = 96
     figure, axes = plt.subplots(figsize=(width / dpi, height / dpi), dpi=dpi, layout='constrained')
-    for name, values in spectra.items():
-        magnitude = np.abs(values)
+    for i, (name, values) in enumerate(spectra.items()):
+        magnitude = np.where(values == 0, np.nan, np.abs(values))
         rank = np.arange(1, len(values) + 1)
-        axes.semilogy(rank[magnitude > 0], magnitude[magnitude > 0], '.-', label=name, linewidth=1)
+        marker = 'osv^'[i % 4]
+        axes.semilogy(rank, magnitude, marker=marker, label=name, linewidth=1, markersize=4)
     axes.set_xlabel('rank', fontsize=8)
     axes.tick_params(labelsize=7)
     axes.legend(fontsize=7)

@@ -1,8 +1,9 @@
 """Draw what one patch of an image is tied to: a spectral graph distillation, as one PNG.
 
 The teacher's graph, its low-rank scaled one, which is the target, and the student's before and
-after training are shown as heat, seen from the patch in the green box, each up to its own
-strongest tie to another patch. The curves are the graphs' eigenvalues, each graph at unit norm.
+after training are shown as heat, seen from the patch in the green box: from its weakest tie to its
+strongest to another patch, which titles give in units of the mean. The curves are the graphs'
+eigenvalues, each graph at unit norm.
 """
 
 import argparse
@@ -85,15 +86,16 @@ def main() -> None:
     reading = read_networks(config, args.before, args.index)
     before, teacher, target, nodes = graphs_of(reading)
     node, box = node_at(reading, args.point, nodes)
-    graphs = {'teacher': teacher, 'low rank': target, 'before': before}
+    graphs = {'teacher': teacher, 'target': target, 'before': before}
     if args.checkpoint is not None:
         graphs['after'] = graphs_of(read_networks(config, args.checkpoint, args.index))[0]
     pictures = {f'{nodes[0]}x{nodes[1]} patches': draw_boxes(reading.image, box)}
     for name, graph in graphs.items():
-        heat = graph[node] / graph[node].mean()
-        peak = float(torch.cat([heat[:node], heat[node + 1 :]]).max())
-        picture = overlay(reading.image, reading.crop(heat.view(nodes)), peak)
-        pictures[f'{name}: up to {peak:.1f} x the mean'] = draw_boxes(picture, box)
+        ties = graph[node] / graph[node].mean()
+        others = torch.cat([ties[:node], ties[node + 1 :]])
+        low, high = others.min().item(), others.max().item()
+        picture = overlay(reading.image, reading.crop(ties.view(nodes)) - low, high - low)
+        pictures[f'{name}: {low:.2f} to {high:.2f} x the mean'] = draw_boxes(picture, box)
     spectra = {name: eigenvalues(graph) for name, graph in graphs.items()}
     pictures['eigenvalues'] = draw_spectra(spectra)
     columns = list(pictures.items())
