@@ -107,7 +107,7 @@ def classes_section(
                 cells.append(
                     f'<td class="delta {"minus" if gap < 0 else ""}" data-value="{gap}" '
                     f'title="IoU {value:.1f}" style="--size: {abs(gap) / largest:.3f}">'
-                    f'<span>{gap:+.1f}</span></td>'
+                    f'<span>{_points(gap)}</span></td>'
                 )
         rows.append(f'<tr>{"".join(cells)}</tr>')
     heads = ''.join(
@@ -124,3 +124,7 @@ def classes_section(
 
 def _mean(values: Sequence[float]) -> float | None:
     return mean(values) if values else None
+
+
+def _points(gap: float) -> str:
+    return f'{gap:+.1f}' if round(gap, 1) else '0.0'
