@@ -2,8 +2,7 @@ _base_ = [
     '_base_/datasets/cityscapes.py',
     '_base_/distillers/fast_scnn_freq.py',
     '_base_/schedules/iters_160k.py',
-    '_base_/default_runtime.py',
-    '_base_/show_distillation.py',
+    '_base_/visual_runtime.py',
 ]
 model = dict(
     student=dict(

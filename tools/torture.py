@@ -111,7 +111,7 @@ class Training:
         """What it is doing, over and over, until it ends."""
         while self.process.is_alive():
             yield self.shared[0]
-            time.sleep(0.0003)
+            time.sleep(0.001)
 
     def kill_in(self, target: int, visit: int, delay: float) -> None:
         """Kill it ``delay`` seconds after it enters a phase for the ``visit``-th time, and resume.
@@ -216,7 +216,8 @@ def torture(folder: Path, kills: int, seed: int) -> None:
             failures.append(str(error))
         killed.update(training.kills)
         repeated += training.shared[1] - whole.shared[1]
-        print(f'{killed.total()} kills, {survived.total()} survived', file=sys.stderr, flush=True)
+        phases = ', '.join(PHASES[phase] for phase in training.kills)
+        print(f'{survived.total()} of {killed.total()} survived; killed {phases}', file=sys.stderr)
 
     print('| killed | times | survived |\n| --- | --- | --- |')
     for phase, name in enumerate(PHASES):

@@ -22,21 +22,18 @@ from mmkd.visualization.reading import Reading
 _HEIGHT = 192  # of every picture
 
 
-def distillation_picture(
-    reading: Reading, metainfo: Mapping, alone: np.ndarray | None = None
-) -> np.ndarray:
+def distillation_picture(reading: Reading, metainfo: Mapping) -> np.ndarray:
     """All of it, rows below each other, BGR (H, W, 3), uint8.
 
     The first row has the image, the truth, the teacher's and the student's answer. A term has one
     row for each of its sides: the attention map of every tap; of a frequency term also the maps of
     the feature's low and high frequencies, parted at the term's cutoff, and its spectrum; of an
     FRS term the teacher's mask. Of a tap that reads attention, the map is what the tokens receive
-    on average. The gradients of ``input_gradient`` are not drawn.
+    on average. The gradients of ``input_gradient`` and the scans of VMamba are not drawn.
 
     Args:
         reading: what both networks said and recorded.
         metainfo: the data set's.
-        alone: the answer of a student that trained alone, if there is one.
     """
     answers = {
         'input': reading.image,
@@ -44,8 +41,6 @@ def distillation_picture(
         'teacher': prediction_picture(reading.image, reading.taught, metainfo),
         'student': prediction_picture(reading.image, reading.sample, metainfo),
     }
-    if alone is not None:
-        answers['student alone'] = alone
     rows = [panel(answers, _HEIGHT)]
     for term in reading.distiller.distill.values():
         weight = 'scheduled' if term.current_weight is None else f'{term.current_weight:.3g}'
@@ -107,7 +102,7 @@ def _tap_pictures(
     if isinstance(value, Attention):
         received = attention_received(value)
         return {} if received is None else {title: _overlay(received[0], reading)}
-    if value.ndim != 4:
+    if not isinstance(value, Tensor) or value.ndim != 4:
         return {}
     pictures = {title: _overlay(attention_map(value)[0], reading)}
     if isinstance(term.loss, FrequencyAttentionLoss | FAMLoss):
