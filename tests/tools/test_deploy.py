@@ -80,6 +80,8 @@ def save(folder: Path, name: str, text: str, scope: str) -> tuple[Path, Path]:
         if isinstance(module, torch.nn.Conv2d):
             gain = 0.05 if name.endswith(('retina_cls', 'retina_reg')) else 1.5
             torch.nn.init.xavier_normal_(module.weight, gain=gain)
+            if name.startswith('bbox_head.box') and module.bias is not None:
+                module.bias.data = -torch.arange(16.0).repeat(4)  # YOLO's: boxes of about a stride
     torch.save(dict(state_dict=network.state_dict(), meta={}), checkpoint)
     return config, checkpoint
 

@@ -12,9 +12,9 @@ import torch
 from mmengine.device import get_device
 from torch import Tensor
 
+from mmkd.benchmark.memory import peak_bytes
+from mmkd.benchmark.timing import median_ms
 from mmkd.engine.launch import run_tool
-from mmkd.engine.memory import peak_bytes
-from mmkd.engine.timing import median_ms
 from mmkd.ops.attention import attention_map
 
 MAPS = {'sum, p=1': ('sum', 1), 'sum, p=2': ('sum', 2), 'max, p=2': ('max', 2)}

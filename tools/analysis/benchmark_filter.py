@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mmkd.benchmark.timing import median_ms
 from mmkd.engine.launch import run_tool
-from mmkd.engine.timing import median_ms
 from mmkd.ops.fourier import frequency_filter, frequency_mask
 
 

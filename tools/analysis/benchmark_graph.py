@@ -10,14 +10,14 @@ import argparse
 from functools import partial
 
 import torch
-from benchmark_distill import build, noise_labels, terms_of
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from mmkd.benchmark.memory import peak_bytes
+from mmkd.benchmark.timing import median_ms
+from mmkd.benchmark.training_step import build_distiller, noise_labels, terms_of
 from mmkd.configs import load_config
 from mmkd.engine.launch import run_tool
-from mmkd.engine.memory import peak_bytes
-from mmkd.engine.timing import median_ms
 from mmkd.ops.graph import adjacency
 from mmkd.ops.spectrum import leading_eigenpairs
 from mmkd.taps import record
@@ -89,7 +89,7 @@ def memory_of_terms(path: str, size: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 3, *size, generator=generator)
     samples = noise_labels(config.model.student, 2, size, generator)
-    distiller = build(config, terms_of(config))
+    distiller = build_distiller(config, terms_of(config))
     student = distiller.student
 
     def step() -> None:

@@ -14,16 +14,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from benchmark_distill import build, noise_labels, steps, terms_of
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from torch import Tensor
 from torch.nn import functional
 
+from mmkd.benchmark.memory import peak_bytes
+from mmkd.benchmark.timing import median_ms
+from mmkd.benchmark.training_step import build_distiller, noise_labels, terms_of, training_steps
 from mmkd.configs import load_config
 from mmkd.engine.launch import run_tool
-from mmkd.engine.memory import peak_bytes
-from mmkd.engine.timing import median_ms
 from mmkd.ops.selective_scan import choose_backend, selective_scan, selective_scan_reference
 
 GROUPS, CHANNELS, STATES = 4, 96, 1
@@ -108,7 +108,9 @@ def print_step(path: str, batch: int, repeats: int) -> None:
     size = config.crop_size
     inputs = torch.randn(batch, 3, *size, generator=generator).to(get_device())
     samples = noise_labels(config.model.student, batch, size, generator)
-    step = steps(build(config, terms_of(config)), config.optim_wrapper, inputs, samples)['distil']
+    step = training_steps(
+        build_distiller(config, terms_of(config)), config.optim_wrapper, inputs, samples
+    )['distil']
 
     def with_backend(name: str) -> None:
         with scan_backend(name):

@@ -11,10 +11,10 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
 
+from mmkd.benchmark.timing import median_ms
 from mmkd.complexity import ImagePass, flop_count, parameter_count
 from mmkd.configs import is_distillation, load_config
 from mmkd.engine.launch import run_tool
-from mmkd.engine.timing import median_ms
 from mmkd.errors import UserError
 from mmkd.inference import build_network
 

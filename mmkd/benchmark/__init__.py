@@ -1,0 +1,1 @@
+"""How the benchmarks and profiles of ``tools/analysis`` take times and memory."""
