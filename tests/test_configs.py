@@ -112,6 +112,7 @@ def test_vmambas_graphs_are_what_their_names_say(name, student, affinity):
 
 FLAGSHIPS = dict(
     fastscnn='segformer_fastscnn_freq',
+    camvid='segformer_fastscnn_freq_camvid_pretrained',
     yolo11='yolo11l_yolo11s_at',
     vmamba='segformer_vmamba_freq',
 )
@@ -122,7 +123,8 @@ def test_ablations_differ_in_their_terms_only(path):
     flagship = FLAGSHIPS[Path(path).name.split('_')[0]]
     config, basic = (load_config(p) for p in (path, f'configs/{flagship}.py'))
     assert student_config(config).to_dict() == student_config(basic).to_dict()
-    for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'randomness'):
+    keys = ('train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'randomness')
+    for key in (*keys, 'load_from'):
         assert config[key] == basic[key], key
     if 'teacher' in config.model:
         assert config.model.teacher == basic.model.teacher

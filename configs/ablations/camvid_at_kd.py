@@ -1,0 +1,1 @@
+_base_ = '../segformer_fastscnn_at_camvid_pretrained.py'

@@ -1,0 +1,8 @@
+_base_ = '../segformer_fastscnn_freq_camvid_pretrained.py'
+# High frequencies at the encoder, low ones at the decoder.
+model = dict(
+    distill=dict(
+        encoder=dict(loss=dict(low=0.0, high=1.0), weight=0.15),
+        decoder=dict(loss=dict(low=1.0, high=0.0)),
+    )
+)
