@@ -304,8 +304,8 @@ def test_every_loss_is_explained():
 @pytest.mark.parametrize(
     'tool', sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob('tools/**/*.py'))
 )
-def test_every_tool_has_help(tool, tmp_path):
-    result = subprocess.run(
-        [sys.executable, ROOT / tool, '--help'], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert result.returncode == 0 and 'usage: ' in result.stdout
+def test_every_tool_has_help(tool, folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [tool, '--help'])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / tool), run_name='__main__')
+    assert stop.value.code == 0 and 'usage: ' in capsys.readouterr().out

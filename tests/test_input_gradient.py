@@ -332,7 +332,7 @@ def test_two_processes_average_their_gradients(recipe, gradient_config, tmp_path
     launch = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
     result = subprocess.run(
         [sys.executable, *launch, str(script), str(tmp_path / 'gradient.py')],
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.count('equal') == 2

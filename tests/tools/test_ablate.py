@@ -47,7 +47,7 @@ def last_score(folder, name) -> float:
 
 def test_compares_what_trains_and_reports_what_fails(folder):
     ablation = start(folder, 'broken.py', 'alone.py', 'recipe.py', '--jobs', 2, '--per-class')
-    out, err = ablation.communicate(timeout=300)
+    out, err = ablation.communicate(timeout=900)
     assert ablation.returncode == 2
     assert '[3/3]' in out and 'eta' in out
     last = err.strip().splitlines()[-1]
@@ -70,7 +70,7 @@ def test_compares_what_trains_and_reports_what_fails(folder):
         assert (results / plot).read_bytes().startswith(b'\x89PNG')
 
     again = start(folder, 'alone.py', 'recipe.py')
-    out, _ = again.communicate(timeout=300)
+    out, _ = again.communicate(timeout=900)
     assert again.returncode == 0
     assert '2 of 2 runs are finished already' in out and 'training in' not in out
 
@@ -91,7 +91,7 @@ def test_a_terminated_ablation_ends_its_trainings_and_goes_on_later(folder):
     assert (run / 'training_unfinished').exists()
 
     second = start(folder, 'long.py')
-    out, err = second.communicate(timeout=300)
+    out, err = second.communicate(timeout=900)
     assert second.returncode == 0, err
     assert 'resumed' in (run / 'train.log').read_text()
     assert '| long |' in out
