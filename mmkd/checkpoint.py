@@ -98,8 +98,11 @@ def load_weights(network: nn.Module, checkpoint: Any, source: str) -> None:
         checkpoint: what a checkpoint file holds: a state dict, or a dict with ``state_dict``.
         source: where it came from, for messages.
 
+    Heads that the network has not, such as auxiliary ones, may lie in the file.
+
     Raises:
-        UserError: weights are missing, or have another shape than the network's.
+        UserError: weights are missing, have another shape than the network's, or are more than it
+            has: those of a deeper network would fit in part.
     """
     state = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
@@ -118,6 +121,14 @@ def load_weights(network: nn.Module, checkpoint: Any, source: str) -> None:
                 f'{source} does not fit its config: {key} is {tuple(state[key].shape)} in the '
                 f'file but {tuple(value.shape)} in the network; check num_classes and sizes'
             )
+    parts = {name for name, _ in network.named_children()}
+    unused = [k for k in state if k not in own and k.partition('.')[0] in parts]
+    unused = [k for k in unused if not k.endswith('num_batches_tracked')]
+    if unused:
+        raise UserError(
+            f'{source} does not fit its config: {len(unused)} weights of the file are in no layer '
+            f'of the network, such as {unused[0]}; check its depth'
+        )
     network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
 
 

@@ -113,9 +113,10 @@ def network():
     return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
 
 
-def test_prefix_and_counters_are_forgiven(network):
+def test_prefix_counters_and_further_heads_are_forgiven(network):
     state = {f'module.{k}': v + 1 for k, v in network.state_dict().items()}
     state.pop('module.1.num_batches_tracked')
+    state['module.auxiliary_head.weight'] = torch.ones(1)
     load_weights(network, {'state_dict': state}, 'file')
     assert torch.equal(network[0].weight, state['module.0.weight'])
 
@@ -126,6 +127,10 @@ def test_prefix_and_counters_are_forgiven(network):
         (lambda s: s.pop('0.weight'), 'file does not fit.*1 of 7 weights are missing.*0.weight'),
         (lambda s: s.update({'0.bias': torch.ones(9)}), r'0.bias is \(9,\).*\(4,\).*num_classes'),
         (lambda s: s.update(epoch='x'), 'file holds no state_dict'),
+        (
+            lambda s: s.update({'1.3.weight': torch.ones(4)}),
+            '1 weights of the file are in no layer of the network, such as 1.3.weight',
+        ),
     ],
 )
 def test_misfits_are_named(network, change, message):
