@@ -80,7 +80,7 @@ class Distiller(BaseModel):
         """
         terms = self._weighted_terms()
         teacher = self.read_teacher(inputs, data_samples) if terms else None
-        losses, student = self._read_student(inputs, data_samples, _taps(terms, 'student_taps'))
+        losses, student = self.read_student(inputs, data_samples, _taps(terms, 'student_taps'))
         losses = {_PREFIX + name: value for name, value in losses.items()}
         self.not_finite.clear()
         for name, term in self.distill.items():
@@ -108,10 +108,19 @@ class Distiller(BaseModel):
         stop_after = {tap.path: self._teacher_calls[tap.path] for tap in taps}
         return self.teacher.read(inputs, data_samples, taps, stop_after)
 
-    def _read_student(
+    def read_student(
         self, inputs: Tensor, data_samples: Sequence, taps: list[Tap]
     ) -> tuple[dict[str, Tensor], Recording]:
-        """The student's losses and what ``taps`` recorded of the pass that gave them."""
+        """Run the student's loss.
+
+        Args:
+            inputs: preprocessed images (N, 3, H, W).
+            data_samples: their annotations.
+            taps: what to record.
+
+        Returns:
+            The student's losses, and what ``taps`` recorded of the pass that gave them.
+        """
         if INPUT_GRADIENT not in taps:
             with record(self.student, taps) as recording:
                 return self.student(inputs, data_samples, mode='loss'), recording
@@ -179,7 +188,7 @@ class Distiller(BaseModel):
         elif INPUT_GRADIENT in taps:
             student = self._differentiate_twice(image, samples, taps)
         else:
-            _, student = self._read_student(image, samples, taps)
+            _, student = self.read_student(image, samples, taps)
         self.student.train()
         for name, term in self.distill.items():
             with _blame(name):
@@ -189,7 +198,7 @@ class Distiller(BaseModel):
     @torch.enable_grad()
     def _differentiate_twice(self, image: Tensor, samples: Sequence, taps: list[Tap]) -> Recording:
         with _blame(next(n for n, t in self.distill.items() if INPUT_GRADIENT in t.student_taps)):
-            _, recording = self._read_student(image, samples, taps)
+            _, recording = self.read_student(image, samples, taps)
             parameters = [p for p in self.student.parameters() if p.requires_grad]
             total = recording.read(INPUT_GRADIENT).sum()
             torch.autograd.grad(total, parameters, allow_unused=True)

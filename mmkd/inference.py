@@ -49,6 +49,17 @@ def load_student(
     return inferencer
 
 
+def load_network(config: Config, checkpoint: str | Path) -> nn.Module:
+    """:func:`build_network`, trained.
+
+    Raises:
+        UserError: the checkpoint is not there, or does not fit the config.
+    """
+    network = build_network(config)
+    load_weights(network, load_checkpoint_file(checkpoint), f'checkpoint {checkpoint}')
+    return network
+
+
 def build_network(config: Config) -> nn.Module:
     """The network that a config is about, its student if it distils, in eval mode, not trained."""
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):

@@ -86,8 +86,8 @@ def arguments(monkeypatch, tool: Path, words: list[str]) -> argparse.Namespace:
     return parsed.value.args[0]
 
 
-def check_tool(monkeypatch, tool: Path, words: list[str]) -> None:
-    """The tool takes ``words``, the configs among them exist, and have what is overridden."""
+def check_tool(monkeypatch, tool: Path, words: list[str]) -> Path:
+    """The tool, which takes ``words``; the configs among them have what is overridden."""
     args = arguments(monkeypatch, tool, words)
     options = getattr(args, 'cfg_options', None) or {}
     if tool.stem == 'ablate':
@@ -99,6 +99,7 @@ def check_tool(monkeypatch, tool: Path, words: list[str]) -> None:
             load_config(name)
     for key in options:
         assert any(has(load_config(name), key) for name in configs), f'no config has {key}'
+    return tool
 
 
 def has(config: Config, key: str) -> bool:
@@ -124,27 +125,30 @@ def launched(words: list[str], variables: dict[str, str], folder: Path) -> list[
     return result.stdout.split()
 
 
-def check_command(words: list[str], folder: Path, monkeypatch) -> None:
+def check_command(words: list[str], folder: Path, monkeypatch) -> Path:
+    """The file that decides what a command does; it takes the command's words."""
     variables = {}
     while re.fullmatch(r'[A-Z_]+=.*', words[0]):
         name, _, value = words.pop(0).partition('=')
         variables[name] = value
     match words:
         case ['source', '.venv/bin/activate'] | ['pip', 'install', '.']:
-            pass  # make env and tests/test_package.py do these
+            return ROOT / 'setup.cfg'  # make env and tests/test_package.py do these
         case ['make', target]:
             assert re.search(rf'^{target}:', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+            return ROOT / 'Makefile'
         case ['python', '-m', 'mmkd', name, *rest]:
-            check_tool(monkeypatch, ROOT / 'tools' / f'{name}.py', rest)
+            return check_tool(monkeypatch, ROOT / 'tools' / f'{name}.py', rest)
         case ['python', '-m', 'pytest', '-m', marker, *_]:
             assert f'\n    {marker}: ' in (ROOT / 'setup.cfg').read_text()
+            return ROOT / 'setup.cfg'
         case ['python', tool, *rest]:
-            check_tool(monkeypatch, ROOT / tool, rest)
+            return check_tool(monkeypatch, ROOT / tool, rest)
         case ['torchrun', *rest]:
             launch = get_args_parser().parse_args(rest)
             assert launch.module and launch.training_script == 'mmkd'
             name, *rest = launch.training_script_args
-            check_tool(monkeypatch, ROOT / 'tools' / f'{name}.py', rest)
+            return check_tool(monkeypatch, ROOT / 'tools' / f'{name}.py', rest)
         case [script, *_] if script.endswith('.sh'):
             started = launched(words, variables, folder)
             if started[:3] == ['python', '-m', 'torch.distributed.run']:
@@ -153,7 +157,7 @@ def check_command(words: list[str], folder: Path, monkeypatch) -> None:
             else:
                 at = started.index('python') + 2  # behind python -u
                 tool, rest = started[at], started[at + 1 :]
-            check_tool(monkeypatch, Path(tool), rest)
+            return check_tool(monkeypatch, Path(tool), rest)
         case _:
             pytest.fail(f'{words}: not known to this test')
 
@@ -162,7 +166,7 @@ def check_command(words: list[str], folder: Path, monkeypatch) -> None:
 def test_commands_are_taken(page, folder, monkeypatch):
     write_files(page)
     for words in commands(page):
-        check_command(words, folder, monkeypatch)
+        assert check_command(words, folder, monkeypatch).is_file()
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmkd.ablation.runs import Run
-from mmkd.checkpoint import load_checkpoint_file, load_weights
 from mmkd.configs import check_data_roots, load_work_dir_config, student_config
 from mmkd.engine.files import find_last_checkpoint
-from mmkd.inference import build_network
+from mmkd.inference import load_network
 from mmkd.registry import DATASETS
 from mmkd.visualization.prediction import prediction_picture, truth_picture
+from mmkd.visualization.reading import input_picture
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def scenes_of(runs: Sequence[Run], count: int) -> list[Scene]:
         dataset = DATASETS.build(config.val_dataloader.dataset)
         count = min(count, len(dataset))
         items = [dataset[(2 * i + 1) * len(dataset) // (2 * count)] for i in range(count)]
-    images = [np.ascontiguousarray(i['inputs'].numpy().transpose(1, 2, 0)) for i in items]
+    images = [input_picture(item) for item in items]
     answers = {run.name: _predict(run, items) for run in runs}
     return [
         Scene(
@@ -72,9 +72,7 @@ def data_uri(picture: np.ndarray) -> str:
 
 @torch.no_grad()
 def _predict(run: Run, items: Iterable[dict]) -> list:
-    network = build_network(load_work_dir_config(run.folder))
-    checkpoint = find_last_checkpoint(run.folder)
-    load_weights(network, load_checkpoint_file(checkpoint), f'checkpoint {checkpoint}')
+    network = load_network(load_work_dir_config(run.folder), find_last_checkpoint(run.folder))
     return [
         network.test_step(dict(inputs=[i['inputs']], data_samples=[i['data_samples'].clone()]))[0]
         for i in items

@@ -7,11 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmkd.affinities import MambaStateAffinity
 from mmkd.attention_taps import Attention
 from mmkd.losses import FAMLoss, FrequencyAttentionLoss, FRSFeatureLoss, FRSHeadLoss
 from mmkd.ops.attention import attention_map
 from mmkd.ops.feature_richness import feature_richness
 from mmkd.ops.fourier import frequency_filter, frequency_mask
+from mmkd.ops.nodes import node_grid
+from mmkd.scan_taps import ScanInputs
 from mmkd.taps import INPUT_GRADIENT, Recording, Tap
 from mmkd.term import Term
 from mmkd.visualization.heat import overlay
@@ -22,18 +25,22 @@ from mmkd.visualization.reading import Reading
 _HEIGHT = 192  # of every picture
 
 
-def distillation_picture(reading: Reading, metainfo: Mapping) -> np.ndarray:
+@torch.no_grad()
+def distillation_picture(
+    reading: Reading, metainfo: Mapping, alone: np.ndarray | None = None
+) -> np.ndarray:
     """All of it, rows below each other, BGR (H, W, 3), uint8.
 
-    The first row has the image, the truth, the teacher's and the student's answer. A term has one
-    row for each of its sides: the attention map of every tap; of a frequency term also the maps of
-    the feature's low and high frequencies, parted at the term's cutoff, and its spectrum; of an
-    FRS term the teacher's mask. Of a tap that reads attention, the map is what the tokens receive
-    on average. The gradients of ``input_gradient`` and the scans of VMamba are not drawn.
+    The first row has the image, the truth, the teacher's and the student's answer, and that of a
+    student which trained alone, if there is one. A term has one row for each of its sides: the
+    map of every tap, see :func:`tap_map`; of a frequency term also the maps of the feature's low
+    and high frequencies, parted at the term's cutoff, and its spectrum; of an FRS term the
+    teacher's mask.
 
     Args:
         reading: what both networks said and recorded.
         metainfo: the data set's.
+        alone: the answer of the student that trained alone, of the image's shape.
     """
     answers = {
         'input': reading.image,
@@ -41,6 +48,8 @@ def distillation_picture(reading: Reading, metainfo: Mapping) -> np.ndarray:
         'teacher': prediction_picture(reading.image, reading.taught, metainfo),
         'student': prediction_picture(reading.image, reading.sample, metainfo),
     }
+    if alone is not None:
+        answers['student alone'] = alone
     rows = [panel(answers, _HEIGHT)]
     for term in reading.distiller.distill.values():
         weight = 'scheduled' if term.current_weight is None else f'{term.current_weight:.3g}'
@@ -53,8 +62,7 @@ def distillation_picture(reading: Reading, metainfo: Mapping) -> np.ndarray:
         ):
             pictures = {}
             for tap in taps:
-                if tap != INPUT_GRADIENT:
-                    pictures |= _tap_pictures(term, side, tap, recording, reading)
+                pictures |= _tap_pictures(term, side, tap, recording, reading)
             if pictures:
                 rows.append(panel(pictures, _HEIGHT))
         masks = [(tap, reading.teacher.read(tap)) for tap in score_taps(term)]
@@ -83,28 +91,58 @@ def spectrum(feature: Tensor) -> np.ndarray:
     return torch.fft.fftshift(amplitude.log1p()).cpu().numpy()
 
 
-def attention_received(attention: Attention) -> Tensor | None:
-    """How much the tokens are attended to, the mean over heads and queries, on the keys' grid.
+def tap_map(term: Term, tap: Tap, value: object) -> Tensor | None:
+    """Where a network looks at a tap of a term.
+
+    Of a feature it is the attention map, by the power and mapping of the term's loss if it has
+    them; of ``input_gradient`` the sum of absolute values, for squares of a gradient are a few
+    bright dots; of a tap that reads attention, what :func:`attention_received` says.
+
+    Args:
+        term: the term.
+        tap: one of its taps.
+        value: what the tap read.
 
     Returns:
-        (1, h, w), 1 on average; None where the block does not say how its tokens lie.
+        (N, h, w), from 0 on; None where nothing lies on a grid.
     """
-    if attention.key_grid is None:
+    if isinstance(value, Attention | ScanInputs):
+        return attention_received(value)
+    if not isinstance(value, Tensor) or value.ndim != 4:
         return None
-    weights = attention.weights().mean(dim=(1, 2))
-    return (weights * weights.shape[-1]).unflatten(-1, attention.key_grid)
+    if tap == INPUT_GRADIENT:
+        return attention_map(value, p=1)
+    own = {name: getattr(term.loss, name, None) for name in ('mapping', 'p')}
+    return attention_map(value, **{name: v for name, v in own.items() if v is not None})
+
+
+def attention_received(attention: Attention | ScanInputs) -> Tensor | None:
+    """How much the tokens are attended to, the mean over heads and queries, on the keys' grid.
+
+    Of a scan the tokens are the nodes of ``MambaStateAffinity``.
+
+    Returns:
+        (N, h, w), 1 on average; None where the block does not say how its tokens lie.
+    """
+    if isinstance(attention, ScanInputs):
+        grid = node_grid(attention.grid)
+        weights = MambaStateAffinity()(attention, grid)
+    elif attention.key_grid is None:
+        return None
+    else:
+        grid, weights = attention.key_grid, attention.weights()
+    received = weights.mean(dim=(1, 2))
+    return (received * received.shape[-1]).unflatten(-1, grid)
 
 
 def _tap_pictures(
     term: Term, side: str, tap: Tap, recording: Recording, reading: Reading
 ) -> dict[str, np.ndarray]:
-    value, title = recording.read(tap), f'{side} {tap}'
-    if isinstance(value, Attention):
-        received = attention_received(value)
-        return {} if received is None else {title: _overlay(received[0], reading)}
-    if not isinstance(value, Tensor) or value.ndim != 4:
+    value = recording.read(tap)
+    shown = tap_map(term, tap, value)
+    if shown is None:
         return {}
-    pictures = {title: _overlay(attention_map(value)[0], reading)}
+    pictures = {f'{side} {tap}': _overlay(shown[0], reading)}
     if isinstance(term.loss, FrequencyAttentionLoss | FAMLoss):
         kind = getattr(term.loss, 'filter', 'ideal')
         cutoff = term.loss.cutoff

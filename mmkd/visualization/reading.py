@@ -15,7 +15,7 @@ from mmkd.configs import check_data_roots, is_distillation
 from mmkd.distiller import Distiller
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS, MODELS
-from mmkd.taps import Recording, Tap, record
+from mmkd.taps import INPUT_GRADIENT, Recording, Tap, record
 from mmkd.term import Term
 
 
@@ -88,15 +88,24 @@ def read_image(distiller: Distiller, item: dict) -> Reading:
     inputs, samples = data['inputs'], data['data_samples']
     terms, teacher = distiller.distill.values(), distiller.teacher
     of_teacher = teacher.read(inputs, samples, _taps(terms, 'teacher_taps'))
-    with record(distiller.student, _taps(terms, 'student_taps')) as of_student:
-        distiller.student(inputs, samples, mode='tensor')
+    taps = _taps(terms, 'student_taps')
+    if INPUT_GRADIENT in taps:
+        _, of_student = distiller.read_student(inputs, samples, taps)
+    else:
+        with record(distiller.student, taps) as of_student:
+            distiller.student(inputs, samples, mode='tensor')
     # Answers in passes of their own: a test_cfg may cut the image into windows.
     copies = [sample.clone() for sample in samples]
     taught = teacher.network(teacher.inputs(inputs, samples), copies, mode='predict')
     learnt = distiller.student(inputs, samples, mode='predict')
-    image = np.ascontiguousarray(item['inputs'].numpy().transpose(1, 2, 0))
     size = tuple(inputs.shape[-2:])
+    image = input_picture(item)
     return Reading(image, learnt[0], taught[0], size, distiller, of_student, of_teacher)
+
+
+def input_picture(item: dict) -> np.ndarray:
+    """The image (H, W, 3), BGR, uint8, of an item of a data set."""
+    return np.ascontiguousarray(item['inputs'].numpy().transpose(1, 2, 0))
 
 
 def _taps(terms: Iterable[Term], side: str) -> list[Tap]:

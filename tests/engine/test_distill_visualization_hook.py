@@ -12,7 +12,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mmkd.configs import load_config
 from mmkd.errors import UserError
+from mmkd.registry import DATASETS, MODELS
 
 HOOK = dict(type='mmkd.DistillVisualizationHook', interval=2, images=(0, 3))
 
@@ -68,6 +70,31 @@ def test_a_resumed_run_goes_on_drawing(recipe, tmp_path):
     assert np.array_equal(before[truth], after[truth]) and not np.array_equal(before, after)
 
 
+def test_the_student_alone_stands_beside_the_others(recipe, tmp_path):
+    config = load_config('configs/students/fast_scnn_streets.py')
+    torch.manual_seed(3)
+    network = MODELS.build(config.model).eval()
+    torch.save(dict(state_dict=network.state_dict(), meta={}), tmp_path / 'alone.pth')
+    alone = dict(
+        config='configs/students/fast_scnn_streets.py', checkpoint=str(tmp_path / 'alone.pth')
+    )
+    train(recipe, tmp_path, dict(HOOK, alone=alone), train_cfg=dict(max_iters=2))
+    found = pictures(tmp_path)
+    dataset = DATASETS.build(recipe.val_dataloader.dataset)
+    palette = np.uint8(dataset.metainfo['palette'])[:, ::-1]
+    answers = []
+    for image in (0, 3):
+        item = dataset[image]
+        batch = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
+        with torch.no_grad():
+            labels = network.test_step(batch)[0].pred_sem_seg.data[0].numpy()
+        answers.append(palette[labels])
+        for step in (0, 2):  # it does not train
+            shown = found[f'distillation_{image}_{step}.png'][28:220, 4 * 260 : 4 * 260 + 256]
+            assert np.array_equal(shown, answers[-1])
+    assert not np.array_equal(*answers)
+
+
 def test_a_detector_is_drawn_with_its_masks(detection_files, tmp_path):
     init_default_scope('mmdet')
     config = Config.fromfile(detection_files['recipe'])
@@ -91,6 +118,11 @@ def test_runs_that_do_not_distil_are_left_alone(config, tmp_path):
     [
         (dict(HOOK, interval=0), 'interval=0; allowed: a positive integer'),
         (dict(HOOK, images=(1, 4)), r'images=\[1, 4\]; allowed: from 0 to 3'),
+        (dict(HOOK, alone=dict(config='a.py')), r"alone={'config': 'a.py'}; allowed: dict\("),
+        (
+            dict(HOOK, alone=dict(config='configs/students/fast_scnn_streets.py', checkpoint='b')),
+            'DistillVisualizationHook.alone: checkpoint b does not exist',
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_named_before_training(config, tmp_path, hook, message):

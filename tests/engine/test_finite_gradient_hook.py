@@ -92,6 +92,7 @@ def test_weights_that_are_not_finite_are_never_saved(recipe):
 def test_a_gradient_may_be_huge(poisoned):
     runner = Runner.from_cfg(poisoned(factor=1e25))
     runner.train()
+    assert runner.iter == 4
 
 
 def test_action_is_checked():

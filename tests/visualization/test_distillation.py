@@ -4,6 +4,8 @@ import numpy as np
 import torch
 
 from mmkd.attention_taps import Attention
+from mmkd.ops.hidden_attention import hidden_attention, merge_attention
+from mmkd.scan_taps import ScanInputs
 from mmkd.visualization.distillation import attention_received, spectrum
 
 
@@ -27,3 +29,15 @@ def test_received_attention_is_the_mean_over_heads_and_queries():
     torch.testing.assert_close(received, expected)
     torch.testing.assert_close(received.mean(), torch.tensor(1.0))
     assert attention_received(Attention(query, key)) is None
+
+
+def test_of_a_scan_it_is_what_its_positions_give():
+    generator = torch.Generator().manual_seed(0)
+    delta, bias = torch.randn(1, 8, 6, generator=generator), torch.zeros(8)
+    b, c = torch.randn(2, 1, 4, 1, 6, generator=generator)
+    scan = ScanInputs(delta, -torch.ones(8, 1), b, c, bias, grid=(2, 3))
+    drawn = merge_attention(hidden_attention(delta.exp().log1p(), scan.A, b.abs(), c.abs()), 2, 3)[
+        0
+    ]
+    drawn = drawn / drawn.sum(1, keepdim=True)  # of each position's own, one in all
+    torch.testing.assert_close(attention_received(scan)[0], drawn.sum(0).view(2, 3))

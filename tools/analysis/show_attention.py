@@ -8,9 +8,9 @@ import numpy as np
 from mmkd.configs import load_config
 from mmkd.engine.files import write_atomically
 from mmkd.engine.launch import add_trust_argument, run_tool
-from mmkd.ops.attention import attention_map
 from mmkd.taps import Recording, Tap
 from mmkd.term import Term
+from mmkd.visualization.distillation import tap_map
 from mmkd.visualization.heat import overlay
 from mmkd.visualization.panel import panel, stack
 from mmkd.visualization.reading import Reading, read_networks
@@ -34,9 +34,10 @@ def row(side: str, reading: Reading, taps: list[tuple[Term, Tap]], recording: Re
     """
     pictures = {f'{side} sees': reading.image}
     for term, tap in taps:
-        parameters = {name: getattr(term.loss, name, None) for name in ('mapping', 'p')}
-        parameters = {name: value for name, value in parameters.items() if value is not None}
-        attention = reading.crop(attention_map(recording.read(tap), **parameters)[0])
+        shown = tap_map(term, tap, recording.read(tap))
+        if shown is None:
+            continue
+        attention = reading.crop(shown[0])
         variation = float(np.std(attention) / max(np.mean(attention), 1e-12))
         title = f'{side} {term.name}: {tap}  cv {variation:.2f}'
         pictures[title] = overlay(reading.image, attention, float(attention.max()))

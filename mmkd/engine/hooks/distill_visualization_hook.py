@@ -1,5 +1,5 @@
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -7,12 +7,15 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmkd.configs import load_config
 from mmkd.distiller import Distiller
 from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
+from mmkd.inference import load_network
 from mmkd.registry import HOOKS
 from mmkd.visualization.distillation import distillation_picture
-from mmkd.visualization.reading import read_image
+from mmkd.visualization.prediction import prediction_picture
+from mmkd.visualization.reading import input_picture, read_image
 
 
 @HOOKS.register_module()
@@ -30,21 +33,33 @@ class DistillVisualizationHook(Hook):
     Args:
         interval: iterations between pictures; the first comes before training, at step 0.
         images: indices into the validation data set.
+        alone: ``dict(config=..., checkpoint=...)`` of a student that trained alone, whose answers
+            then stand beside the others.
 
     Raises:
-        UserError: ``interval`` is not positive; or, before training, there are no such images.
+        UserError: ``interval`` is not positive, or ``alone`` has other keys; or, before training,
+            there are no such images or weights.
     """
 
     # After the weights of this iteration are final.
     priority = 'LOWEST'
 
-    def __init__(self, interval: int = 500, images: Sequence[int] = (0,)) -> None:
+    def __init__(
+        self, interval: int = 500, images: Sequence[int] = (0,), alone: Mapping | None = None
+    ) -> None:
         if not isinstance(interval, int) or interval < 1:
             raise UserError(
                 f'DistillVisualizationHook.interval={interval!r}; allowed: a positive integer'
             )
+        if alone is not None and set(alone) != {'config', 'checkpoint'}:
+            raise UserError(
+                f'DistillVisualizationHook.alone={dict(alone)}; '
+                'allowed: dict(config=..., checkpoint=...)'
+            )
         self.interval = interval
         self.images = tuple(images)
+        self.alone = alone
+        self._alone: dict[int, np.ndarray] = {}
 
     def before_train(self, runner: Runner) -> None:
         if not isinstance(unwrapped(runner.model), Distiller):
@@ -58,6 +73,8 @@ class DistillVisualizationHook(Hook):
                 f'DistillVisualizationHook.images={list(self.images)}; '
                 f'allowed: from 0 to {count - 1}'
             )
+        if self.alone is not None and runner.rank == 0:
+            self._run_alone(runner)
         if runner.iter == 0:
             self._draw(runner, 0)
 
@@ -71,6 +88,22 @@ class DistillVisualizationHook(Hook):
         if self.every_n_train_iters(runner, self.interval):
             self._draw(runner, runner.iter + 1)
 
+    @torch.no_grad()
+    def _run_alone(self, runner: Runner) -> None:
+        dataset = runner.val_loop.dataloader.dataset
+        with _random_state_kept():
+            try:
+                network = load_network(load_config(self.alone['config']), self.alone['checkpoint'])
+            except UserError as error:
+                raise UserError(f'DistillVisualizationHook.alone: {error}') from None
+            for index in self.images:
+                item = dataset[index]
+                batch = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
+                answer = network.test_step(batch)[0]
+                self._alone[index] = prediction_picture(
+                    input_picture(item), answer, dataset.metainfo
+                )
+
     def _draw(self, runner: Runner, step: int) -> None:
         distiller = unwrapped(runner.model)
         if runner.rank != 0 or not isinstance(distiller, Distiller):
@@ -81,7 +114,7 @@ class DistillVisualizationHook(Hook):
             distiller.eval()
             for index in self.images:
                 reading = read_image(distiller, dataset[index])
-                picture = distillation_picture(reading, dataset.metainfo)
+                picture = distillation_picture(reading, dataset.metainfo, self._alone.get(index))
                 runner.visualizer.add_image(f'distillation_{index}', picture[..., ::-1], step)
             distiller.train(training)
 
