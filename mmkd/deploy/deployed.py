@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmkd.errors import UserError
+from mmkd.models.vmamba import FourPathScan
 from mmkd.preprocessing import Preprocessing
 
 
@@ -166,6 +167,8 @@ def _exportable(network: nn.Module) -> nn.Module:
     if isinstance(network, BaseSegmentor) and network.with_auxiliary_head:
         network.auxiliary_head = None
     for module in list(network.modules()):
+        if isinstance(module, FourPathScan):
+            module.backend = 'doubling'
         for name, child in module.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
                 setattr(module, name, _BinAveragePool(child.output_size))

@@ -23,8 +23,9 @@ from torch.nn import functional
 
 from mmkd.errors import UserError
 from mmkd.ops.blocked_scan import BlockedScan
+from mmkd.ops.doubling_scan import doubling_scan
 
-BACKENDS = ('torch', 'triton', 'mamba', 'reference')
+BACKENDS = ('torch', 'triton', 'mamba', 'doubling', 'reference')
 
 # What the backends for CUDA need, the fastest first.
 _PACKAGES = dict(mamba='mamba_ssm', triton='triton')
@@ -55,9 +56,10 @@ def selective_scan(
             sum itself must not be negative.
         backend: ``'mamba'`` (mamba-ssm's kernel, CUDA only), ``'triton'`` (kernels that Triton
             compiles as they are first used; CUDA, or a CPU with ``TRITON_INTERPRET=1``),
-            ``'torch'`` (PyTorch alone, any device) or ``'reference'`` (the definition, slow). By
-            default what the environment variable ``MMKD_SCAN`` says, or else on CUDA the first of
-            these that is installed, elsewhere ``'torch'``.
+            ``'torch'`` (PyTorch alone, any device), ``'doubling'`` (for the export of a network) or
+            ``'reference'`` (the definition, slow). By default what the environment variable
+            ``MMKD_SCAN`` says, or else on CUDA the first of these that is installed, elsewhere
+            ``'torch'``.
 
     Returns:
         (M, K, L), in the type of ``u``; its memory layout may differ from that of ``u``.
@@ -75,6 +77,8 @@ def selective_scan(
             y = _triton_scan(*inputs, delta_softplus)
         elif backend == 'mamba':
             y = _mamba_scan(*inputs, delta_softplus)
+        elif backend == 'doubling':
+            y = doubling_scan(*inputs, delta_softplus)
         else:
             y = selective_scan_reference(*inputs, delta_softplus)
     return y.to(u.dtype)

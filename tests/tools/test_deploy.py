@@ -43,6 +43,19 @@ train_dataloader = dict(dataset=dict(size=(48, 64)))
 val_dataloader = dict(dataset=dict(length=3, size=(48, 64)))
 test_dataloader = val_dataloader
 """
+VMAMBA = (
+    STUDENT.split('model = ')[0]
+    + """
+model = dict(
+    backbone=dict(_delete_=True, type='mmkd.VMamba', depths=(1, 1, 1, 1), dims=8),
+    decode_head=dict(
+        _delete_=True, type='SegformerHead', in_channels=[8, 16, 32, 64], in_index=[0, 1, 2, 3],
+        channels=8, num_classes=11, align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss')),
+    auxiliary_head=None)
+"""
+    + STUDENT.split('auxiliary_head=None)')[1]
+)
 DETECTOR = """
 _base_ = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
 model = dict(
@@ -186,6 +199,13 @@ def test_a_video_becomes_a_video_of_overlays(exported, folder, monkeypatch, capf
     assert frame.shape == source.shape and (frame != source).mean() > 0.5
 
 
+def test_a_video_that_cannot_be_written_is_named(exported, folder, monkeypatch, capfd, tmp_path):
+    (tmp_path / 'drive.mp4').mkdir()
+    args = [exported[0], folder / 'drive.avi', '--out', tmp_path]
+    status, _, errors = run(monkeypatch, capfd, 'infer', *args)
+    assert status == 2 and errors.endswith(f'error: {tmp_path / "drive.mp4"} cannot be written\n')
+
+
 def test_predicting_imports_neither_pytorch_nor_mmkd(exported, folder, tmp_path):
     code = f"""
 import runpy, sys
@@ -223,6 +243,18 @@ def test_torchscript_scores_as_pytorch_does(segmentor, monkeypatch, capfd, tmp_p
     assert status == 0, errors
     pytorch, file = scores(said)
     assert abs(pytorch - file) <= 0.01
+
+
+@pytest.mark.parametrize('format', ['onnx', 'torchscript'])
+def test_vmamba_is_exported_for_every_size(format, folder, monkeypatch, capfd):
+    vmamba = save(folder, 'vmamba', VMAMBA, 'mmseg')
+    args = [*vmamba, '--format', format, '--dynamic', '--evaluate']
+    status, said, errors = run(monkeypatch, capfd, 'export', *args)
+    assert status == 0, errors
+    pytorch, file = scores(said)
+    assert abs(pytorch - file) <= 0.01
+    if format == 'onnx':
+        assert 'logits of 2 x 80 x 128: at most ' in said
 
 
 @pytest.mark.parametrize('network', ['FastSCNN', 'UNet'])

@@ -12,7 +12,7 @@ import torch
 from mmkd.configs import load_config
 from mmkd.ops.feature_richness import feature_richness
 from mmkd.registry import MODELS
-from mmkd.taps import parse_tap
+from mmkd.taps import INPUT_GRADIENT, parse_tap
 from mmkd.visualization.reading import read_networks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +60,22 @@ def test_reading_is_what_the_networks_say(frs, detection_files):
     with torch.no_grad():
         own = reading.distiller.student(data['inputs'], mode='tensor')[0][2]
     torch.testing.assert_close(reading.student.read(parse_tap('bbox_head[0][2]')), own)
+
+
+def test_input_gradients_are_read_on_both_sides(recipe):
+    loss = dict(type='GradientATLoss')
+    term = dict(student='input_gradient', teacher='input_gradient', loss=loss)
+    recipe.model.distill = dict(gradient=term)
+    reading = read_networks(recipe, None, 1)
+    image = torch.from_numpy(reading.image.transpose(2, 0, 1).copy())
+    networks = reading.distiller.student, reading.distiller.teacher.network
+    for network, recording in zip(networks, (reading.student, reading.teacher), strict=True):
+        batch = dict(inputs=[image], data_samples=[reading.sample])
+        data = network.data_preprocessor(batch, False)
+        inputs = data['inputs'].requires_grad_()
+        loss, _ = network.parse_losses(network.loss(inputs, data['data_samples']))
+        (expected,) = torch.autograd.grad(loss * (192 * 256) ** 0.5, inputs)
+        torch.testing.assert_close(recording.read(INPUT_GRADIENT), expected)
 
 
 @pytest.mark.parametrize('recipe', ['detection', 'segmentation'])

@@ -6,7 +6,9 @@ import torch
 from mmkd.attention_taps import Attention
 from mmkd.ops.hidden_attention import hidden_attention, merge_attention
 from mmkd.scan_taps import ScanInputs
-from mmkd.visualization.distillation import attention_received, spectrum
+from mmkd.taps import INPUT_GRADIENT, parse_tap
+from mmkd.term import build_term
+from mmkd.visualization.distillation import attention_received, spectrum, tap_map
 
 
 def test_a_waves_spectrum_is_two_points_about_the_centre():
@@ -17,6 +19,17 @@ def test_a_waves_spectrum_is_two_points_about_the_centre():
     # sqrt(8 * 16) / 2 at the frequencies -3 and 3, in the middle row.
     expected[4, [8 - 3, 8 + 3]] = math.log1p(math.sqrt(128) / 2)
     np.testing.assert_allclose(amplitude, expected, atol=1e-5)
+
+
+def test_a_feature_is_mapped_as_its_loss_maps_it():
+    loss = dict(type='ActivationATLoss', mapping='max', p=4)
+    term = build_term('at', dict(student='neck', teacher='neck', loss=loss))
+    feature = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        tap_map(term, parse_tap('neck'), feature), feature.abs().amax(1).pow(4)
+    )
+    torch.testing.assert_close(tap_map(term, INPUT_GRADIENT, feature), feature.abs().sum(1))
+    assert tap_map(term, parse_tap('neck'), feature[0]) is None
 
 
 def test_received_attention_is_the_mean_over_heads_and_queries():

@@ -199,6 +199,8 @@ class Writer:
             size = (picture.shape[1], picture.shape[0])
             code = cv2.VideoWriter_fourcc(*'mp4v')
             self.video = cv2.VideoWriter(str(self.path), code, self.rate, size)
+            if not self.video.isOpened():
+                raise OSError(f'{self.path} cannot be written')
         self.video.write(picture)
 
     def close(self) -> None:

@@ -45,6 +45,9 @@ class Linear2d(nn.Linear):
 class FourPathScan(nn.Module):
     """The selective scan along four paths and the way back; a module so that it can be tapped."""
 
+    backend: str | None = None
+    """Of :func:`mmkd.ops.selective_scan.selective_scan`; an export sets it."""
+
     def forward(
         self,
         u: Tensor,
@@ -71,7 +74,7 @@ class FourPathScan(nn.Module):
         Returns:
             (M, E, H, W).
         """
-        y = selective_scan(u, delta, A, B, C, D, delta_bias)
+        y = selective_scan(u, delta, A, B, C, D, delta_bias, backend=self.backend)
         return cross_merge(y.unflatten(1, (4, -1)), *grid)
 
 
