@@ -25,7 +25,7 @@ from mmkd.ablation.runs import plan_runs
 from mmkd.configs import is_distillation, load_config, student_config
 from mmkd.datasets import render_street
 from mmkd.engine.hooks.class_count_hook import check_class_count
-from mmkd.registry import MODELS
+from mmkd.registry import HOOKS, MODELS
 from mmkd.term import build_term
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -208,6 +208,8 @@ def test_configs_build(page, name, folder, random_checkpoints):
             importlib.import_module(module)
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         model = MODELS.build(config.model)
+        for hook in config.get('default_hooks', {}).values():
+            HOOKS.build(hook)
     dataset = config.get('train_dataloader', {}).get('dataset', {})
     check_class_count(model, dataset.get('metainfo', {}).get('classes'))
 
