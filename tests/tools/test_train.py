@@ -13,7 +13,6 @@ import torch
 
 from mmkd.checkpoint import load_checkpoint_file
 from mmkd.configs import load_config
-from mmkd.engine.files import AtomicBackend
 from mmkd.engine.hooks import BestCheckpointHook
 from mmkd.registry import MODELS
 
@@ -116,23 +115,36 @@ def test_load_from_starts_a_run_and_does_not_disturb_its_resuming(
     assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
 
 
-def test_a_full_disk_leaves_a_checkpoint_to_resume_from(recipe_file, tmp_path, monkeypatch, capfd):
-    put, room = AtomicBackend.put, [4]
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder that is a disk of its own, with room for one checkpoint; ``grow`` gives it more."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
 
-    def fill_up(self, data, path):
-        room[0] -= 1
-        if room[0] < 0:
-            raise OSError(28, 'No space left on device')
-        put(self, data, path)
+    def mount(options: str) -> int:
+        call = ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder]
+        return subprocess.run(call, capture_output=True).returncode
 
-    args = [recipe_file, '--work-dir', tmp_path / 'work', '--cfg-options']
+    if mount('size=24m'):
+        pytest.skip('mounting a disk needs root')
+    yield folder, lambda: mount('remount,size=200m')
+    subprocess.run(['umount', '--lazy', folder], check=True)  # the log is still open
+
+
+def test_a_full_disk_leaves_a_checkpoint_to_resume_from(
+    recipe_file, small_disk, monkeypatch, capfd
+):
+    work, grow = small_disk
+    args = [recipe_file, '--work-dir', work, '--cfg-options']
     args += ['default_hooks.checkpoint.interval=1', 'default_hooks.checkpoint.max_keep_ckpts=2']
-    with monkeypatch.context() as patch:
-        patch.setattr(AtomicBackend, 'put', fill_up)
-        assert command(monkeypatch, 'train', *args) == 2
-    assert 'No space left' in last_line(capfd)
+    assert command(monkeypatch, 'train', *args) == 2
+    assert 'error: [Errno 28] No space left on device' in last_line(capfd)
+    assert [path.name for path in work.glob('*.pth*')] == ['iter_1.pth']
+    assert not list(work.glob('.*'))
+    assert grow() == 0
     assert command(monkeypatch, 'train', *args, '--resume') == 0
-    assert (tmp_path / 'work/iter_4.pth').is_file()
+    assert 'resumed epoch: 0, iter: 1' in capfd.readouterr().out
+    assert (work / 'iter_4.pth').is_file()
 
 
 def test_files_that_may_not_grow_leave_a_checkpoint_to_resume_from(
