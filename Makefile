@@ -1,10 +1,10 @@
 # make demo and make test are all a newcomer needs; both make the environment first.
 PY := .venv/bin/python
 
-.PHONY: help env demo test lint format test-slow torture docs
+.PHONY: help env demo test lint format test-slow test-openmmlab torture docs
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 env:  ## make .venv with everything mmkd needs (instant if it is there)
 	@tools/env/setup.sh
@@ -17,6 +17,10 @@ test: env lint  ## run the tests
 
 test-slow: env  ## run the tests that take minutes each
 	$(PY) -m pytest -m slow
+
+test-openmmlab:  ## run the tests on OpenMMLab's original packages, in .venv-openmmlab
+	@tools/env/setup.sh openmmlab
+	.venv-openmmlab/bin/python -m pytest -m 'not slow'
 
 torture: env  ## kill trainings at random moments; 100 000 random inputs to the readers
 	$(PY) tools/torture.py --kills 50

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv: the pinned libraries, mmcv with compiled ops, and mmkd itself (editable).
+# With the argument openmmlab: .venv-openmmlab, the same on OpenMMLab's original packages.
 #
 #   PYTHON=python3.11  which Python to use (3.10 to 3.12)
 #   MMKD_CACHE=DIR     where the compiled mmcv wheel is kept (default: ~/.cache/mmkd)
@@ -8,9 +9,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 PYTHON=${PYTHON:-python3}
-MMCV=onedl-mmcv==2.3.6
-VENV=.venv
-REQUIREMENTS=tools/env/requirements.txt
+case ${1:-} in
+    '') VENV=.venv MMCV=onedl-mmcv==2.3.6 REQUIREMENTS=tools/env/requirements.txt ;;
+    openmmlab) VENV=.venv-openmmlab MMCV=mmcv==2.1.0 REQUIREMENTS=tools/env/openmmlab.txt ;;
+    *) printf 'usage: tools/env/setup.sh [openmmlab]\n' >&2; exit 2 ;;
+esac
 WHEELS=${MMKD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmkd}/wheels
 
 say() { printf 'make env: %s\n' "$*"; }
