@@ -329,6 +329,8 @@ def test_a_detectors_boxes_are_its_own(text, padding, folder, monkeypatch, capfd
     [
         (['--int8', '--format', 'torchscript'], '--int8 is for --format onnx'),
         (['--out', 'a.pt'], '--out a.pt: --format onnx is written as *.onnx'),
+        (['--size', 0, 64], '--size 0 64; allowed: pixels, 1 and above'),
+        (['--int8', '--calibration', 0], '--calibration 0; allowed: 1 and above'),
     ],
 )
 def test_what_does_not_go_together_is_named(segmentor, monkeypatch, capfd, args, message):
@@ -348,6 +350,11 @@ def test_bad_inputs_are_named(exported, folder, monkeypatch, capfd, tmp_path, ar
     args = [arg.format(folder=folder) for arg in args] + ['--out', tmp_path]
     status, _, errors = run(monkeypatch, capfd, 'infer', exported[0], *args)
     assert status == 2 and errors.startswith('error: ') and message in errors
+
+
+def test_a_missing_file_is_named(folder, monkeypatch, capfd):
+    status, _, errors = run(monkeypatch, capfd, 'infer', 'none.onnx', folder / 'images')
+    assert status == 2 and errors == 'error: none.onnx does not exist\n'
 
 
 def test_a_file_that_is_no_network_is_named(folder, monkeypatch, capfd):

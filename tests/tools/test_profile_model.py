@@ -55,3 +55,6 @@ def test_one_network_and_bad_sizes(recipe_file, monkeypatch, capfd):
     for size in ('512', '0x64', 'axb'):
         status, _, errors = profile(monkeypatch, capfd, recipe_file, '--sizes', size)
         assert status == 2 and f'error: --sizes {size}; allowed: HEIGHTxWIDTH' in errors
+    for option in ('--batch', '--repeats'):
+        status, _, errors = profile(monkeypatch, capfd, recipe_file, option, 0)
+        assert status == 2 and f'error: {option} 0; allowed: 1 and above' in errors

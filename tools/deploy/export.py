@@ -61,6 +61,10 @@ def check_args(args: argparse.Namespace, config: Config) -> None:
     suffix = SUFFIXES[args.format]
     if args.out and Path(args.out).suffix != suffix:
         raise UserError(f'--out {args.out}: --format {args.format} is written as *{suffix}')
+    if args.size and min(args.size) < 1:
+        raise UserError(f'--size {args.size[0]} {args.size[1]}; allowed: pixels, 1 and above')
+    if args.calibration < 1:
+        raise UserError(f'--calibration {args.calibration}; allowed: 1 and above')
     if args.int8 and args.format != 'onnx':
         raise UserError('--int8 is for --format onnx')
     if args.int8 and 'train_dataloader' not in config:

@@ -38,6 +38,8 @@ class Model:
     """An exported network with its preprocessing."""
 
     def __init__(self, path: str) -> None:
+        if not Path(path).is_file():
+            raise ValueError(f'{path} does not exist')
         providers = onnxruntime.get_available_providers()
         try:
             self.session = onnxruntime.InferenceSession(path, providers=providers)
