@@ -18,6 +18,7 @@ default_hooks = dict(
     class_count=dict(type='mmkd.ClassCountHook'),
     finite_gradient=dict(type='mmkd.FiniteGradientHook'),
     teacher_score=dict(type='mmkd.TeacherScoreHook'),
+    broadcast_buffers=dict(type='mmkd.BroadcastBuffersHook'),
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,

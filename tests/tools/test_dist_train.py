@@ -1,5 +1,6 @@
 """Processes that train together over gloo, started by ``tools/dist_train.sh``."""
 
+import json
 import os
 import re
 import signal
@@ -127,6 +128,34 @@ def test_gradients_are_those_of_one_process(one_step, tmp_path, flagship, proces
     ]
     names = [[n for n in group if not n.startswith('one_step')] for group in names]
     assert names[0] == names[1]
+
+
+BY_RICHNESS = """
+_base_ = ['{recipe}', '{root}/configs/_base_/distillers/frs_one_stage.py']
+terms = _base_.distill
+model = dict(distill=dict(
+    _delete_=True, feature=dict(terms.feature, weight=0.005), head=dict(terms.head, weight=0.02)))
+"""
+
+
+def test_two_processes_score_as_their_checkpoint_does(detection_files, tmp_path):
+    """A small RetinaNet by feature richness, with BatchNorm over each process's own images."""
+    path, work = tmp_path / 'frs.py', tmp_path / 'work'
+    path.write_text(BY_RICHNESS.format(recipe=detection_files['recipe'], root=ROOT))
+    options = ['--work-dir', work, '--cfg-options', 'train_cfg.max_iters=2']
+    status = start(tmp_path, path, 2, *options).wait(timeout=300)
+    assert status == 0, (tmp_path / 'said.txt').read_text()[-3000:]
+    (log,) = work.glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert lines[1]['distill.feature'] > 0 and lines[1]['distill.head'] > 0
+    scores = next(line for line in lines if 'lr' not in line)
+
+    student = Config.fromfile(work / 'student.py')
+    student.test_evaluator = student.val_evaluator
+    student.merge_from_dict(dict(load_from=str(work / 'iter_2.pth'), work_dir=str(tmp_path)))
+    expected = Runner.from_cfg(student).test()
+    assert max(expected.values()) > 0
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
 
 
 def children(pid: int) -> list[int]:

@@ -1,6 +1,7 @@
 """Hooks around a distillation run."""
 
 from mmkd.engine.hooks.best_checkpoint_hook import BestCheckpointHook
+from mmkd.engine.hooks.broadcast_buffers_hook import BroadcastBuffersHook
 from mmkd.engine.hooks.class_count_hook import ClassCountHook
 from mmkd.engine.hooks.distill_visualization_hook import DistillVisualizationHook
 from mmkd.engine.hooks.finite_gradient_hook import FiniteGradientHook
@@ -12,6 +13,7 @@ from mmkd.engine.hooks.term_schedule_hook import TermScheduleHook
 
 __all__ = [
     'BestCheckpointHook',
+    'BroadcastBuffersHook',
     'ClassCountHook',
     'DistillVisualizationHook',
     'FiniteGradientHook',
