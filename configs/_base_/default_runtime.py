@@ -4,7 +4,8 @@ randomness = dict(seed=0)
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
-log_processor = dict(by_epoch=False)
+# Terms are averaged over ten iterations, as MMEngine does with whatever has 'loss' in its name.
+log_processor = dict(by_epoch=False, mean_pattern='loss|time|grad_norm|distill')
 log_level = 'INFO'
 load_from = None
 resume = False

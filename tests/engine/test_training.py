@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
 from mmkd.checkpoint import load_checkpoint_file
+from mmkd.run_record import read_record
 
 
 def train(config, work_dir, **changes) -> Runner:
@@ -121,6 +123,15 @@ def test_teacher_score_is_logged_and_kept(run):
         samples = runner.model.teacher.network.val_step(batch)
         evaluator.process(data_samples=samples, data_batch=batch)
     assert evaluator.evaluate(len(runner.val_dataloader.dataset))['mIoU'] == score['mIoU']
+
+
+def test_logged_losses_add_up(run):
+    """All are means over the same iterations: what is left of the total is the student's own."""
+    config, runner = run
+    record = read_record(runner.work_dir)
+    own = [sum(v for n, v in line.items() if re.match('student.*loss', n)) for line in record.train]
+    assert [value for _, value in record.task_loss] == pytest.approx(own, rel=1e-4)
+    assert len(own) == 4
 
 
 def test_optimizer_holds_student_and_adapters_only(run):
