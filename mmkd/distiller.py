@@ -52,16 +52,23 @@ class Distiller(BaseModel):
         network = MODELS.build(student)
         super().__init__(data_preprocessor=network.data_preprocessor)
         self.student = network
+        # By a seed of their own, so that the student starts from the weights that it has alone.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(torch.initial_seed() + 1)
+            self.distill = self._terms(distill)
+            check_teacher_keys(teacher)
+            self.teacher = Teacher(**teacher, student_preprocessor=student.get('data_preprocessor'))
+            self._teacher_calls = self._build_terms()
+        self.not_finite: dict[str, str] = {}
+        """Of the last step's terms, by name: what was NaN or infinite."""
+        self.register_load_state_dict_pre_hook(_accept_student_weights)
+
+    @staticmethod
+    def _terms(distill: Mapping[str, dict | None]) -> nn.ModuleDict:
         terms = {name: build_term(name, term) for name, term in distill.items() if term is not None}
         if not terms:
             raise UserError('model.distill has no term; train the student alone by its own config')
-        self.distill = nn.ModuleDict(terms)
-        check_teacher_keys(teacher)
-        self.teacher = Teacher(**teacher, student_preprocessor=student.get('data_preprocessor'))
-        self.not_finite: dict[str, str] = {}
-        """Of the last step's terms, by name: what was NaN or infinite."""
-        self._teacher_calls = self._build_terms()
-        self.register_load_state_dict_pre_hook(_accept_student_weights)
+        return nn.ModuleDict(terms)
 
     def forward(
         self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = 'tensor'

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmkd.adapters import build_adapter
 from mmkd.attention_taps import Attention
 from mmkd.errors import UserError
-from mmkd.registry import MODELS
+from mmkd.registry import MODELS, why_not_built
 from mmkd.scan_taps import ScanInputs
 from mmkd.schedules import build_schedule
 from mmkd.taps import Recording, Tap, parse_tap, resolve_tap
@@ -172,8 +172,8 @@ def build_term(name: str, config: dict) -> Term:
 
 
 def reason(error: Exception) -> str:
-    """An error's message; KeyError, which MMEngine raises for an unknown type, quotes its own."""
-    return str(error.args[0]) if isinstance(error, KeyError) else str(error)
+    """An error's message, of a type or an argument that does not exist with what is allowed."""
+    return why_not_built(error) or str(error)
 
 
 def _parse_taps(value: str | list[str]) -> list[Tap]:

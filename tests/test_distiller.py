@@ -126,6 +126,20 @@ def test_building_leaves_no_trace(model_config):
     assert all(m.__dict__.get('forward') is None for m in distiller.modules())
 
 
+def test_the_student_starts_as_it_does_alone(model_config):
+    model_config['distill']['encoder']['loss'] = dict(type='FeatureMSELoss')
+    model_config['distill']['encoder']['adapter'] = dict(type='Conv2d', kernel_size=1)
+    states = []
+    for config in (model_config['student'], model_config):
+        torch.manual_seed(3)
+        network = MODELS.build(config)
+        network.init_weights()
+        states.append(getattr(network, 'student', network).state_dict())
+    alone, distilled = states
+    assert alone.keys() == distilled.keys()
+    assert all(torch.equal(alone[key], distilled[key]) for key in alone)
+
+
 def test_predicts_as_the_student(distiller, batch):
     distiller.eval()
     images, samples = batch
@@ -177,7 +191,7 @@ def test_adapter_channels_are_found(model_config, batch):
         ('distill.encoder.student', 'backbone', 'encoder: tap .*add an index'),
         ('distill.encoder.loss', 'CWDLoss', "distill.encoder.loss='CWDLoss'; allowed: a dict"),
         ('distill.encoder.loss', None, 'distill.encoder.loss=None; allowed: a dict'),
-        ('distill.encoder.adapter', dict(type='NoLayer'), 'distill.encoder: NoLayer is not in'),
+        ('distill.encoder.adapter', dict(type='NoLayer'), "encoder: type='NoLayer' is not a reg"),
         ('distill.encoder.adapter', dict(type='Conv2d'), 'distill.encoder: .*kernel_size'),
         ('distill.encoder.schedule', 'cosine', "distill.encoder.schedule='cosine'"),
         ('distill.encoder', 'x', "model.distill.encoder='x'; allowed: a dict"),
@@ -186,8 +200,8 @@ def test_adapter_channels_are_found(model_config, batch):
         ('distill.encoder.loss', ..., "distill.encoder: 'loss' is missing"),
         ('distill.encoder.los', {}, "distill.encoder: unknown key 'los'"),
         ('distill.encoder.loss.cutoff', 1.5, 'distill.encoder: .*cutoff.*1.5'),
-        ('distill.encoder.loss.cutof', 0.5, 'distill.encoder: .*cutof'),
-        ('distill.encoder.loss.type', 'NoSuchLoss', 'distill.encoder: .*NoSuchLoss'),
+        ('distill.encoder.loss.cutof', 0.5, "encoder: .*takes no 'cutof'; allowed: low, .*cutoff"),
+        ('distill.encoder.loss.type', 'CWLoss', "encoder: type='CWLoss' .*nearest: .*CWDLoss"),
         ('distill.encoder.loss.compare', 'feature', 'distill.encoder: .*128.*32.*adapter'),
         ('distill.encoder.weight', -1, 'distill.encoder: weight=-1'),
         ('distill.encoder.weight', float('nan'), 'distill.encoder: weight=nan'),

@@ -15,6 +15,7 @@ from mmkd.checkpoint import trust_pickles
 from mmkd.configs import load_config
 from mmkd.engine.files import find_last_checkpoint
 from mmkd.errors import UserError
+from mmkd.registry import why_not_built
 
 
 class ConfigOptions(DictAction):
@@ -140,10 +141,19 @@ def show_progress(config: Config) -> None:
 def run_tool(main: Callable[[], None]) -> None:
     """Run a tool's ``main``; what the user can mend becomes one line and exit status 2.
 
-    An error that came out of a layer or a loss keeps its traceback above that line.
+    An error that came out of a layer or a loss keeps its traceback above that line, and so does a
+    wrong argument, which may be one within a network of the user's own.
     """
     try:
         main()
+    except (KeyError, TypeError) as error:
+        line = why_not_built(error)
+        if line is None:
+            raise
+        if isinstance(error, TypeError):
+            traceback.print_exception(error)
+        print(f'error: {line}', file=sys.stderr, flush=True)
+        sys.exit(2)
     except (UserError, OSError) as error:
         if isinstance(error.__cause__, RuntimeError):
             traceback.print_exception(error)
