@@ -125,6 +125,12 @@ def check_checkpoint_hook(config: Config) -> None:
         )
 
 
+def keeps_its_best(config: Config) -> bool:
+    """Whether ``mmkd.BestCheckpointHook`` is among the hooks; it also marks the end of training."""
+    hooks = [*config.get('default_hooks', {}).values(), *config.get('custom_hooks', [])]
+    return any(hook and str(hook['type']).endswith('BestCheckpointHook') for hook in hooks)
+
+
 def is_distillation(config: Config) -> bool:
     """Whether the config's model is a ``Distiller``."""
     return str(config.get('model', {}).get('type')).rsplit('.', 1)[-1] == 'Distiller'

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--cfg-options', nargs='+', default=[], help='overrides of every config')
     parser.add_argument('--work-dir', default='work_dirs/ablation', help='runs and results')
-    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
+    parser.add_argument('--jobs', type=positive, default=1, help='trainings at a time')
     parser.add_argument('--launcher', choices=['none', 'slurm'], default='none')
     parser.add_argument('--per-class', action='store_true', help='evaluate IoU by class too')
     parser.add_argument('--report-only', action='store_true', help='train nothing; redraw')
@@ -29,6 +29,13 @@ def parse_args() -> argparse.Namespace:
     if bool(args.configs) == args.report_only:
         parser.error('give configs to train, or --report-only')
     return args
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r}; allowed: a whole number above 0')
+    return int(text)
 
 
 def main() -> None:

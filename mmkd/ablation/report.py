@@ -39,16 +39,24 @@ def summarise(runs: Sequence[Run]) -> list[Summary]:
 
 
 def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
-    """The undistilled training of the same student for the same length, if it is there."""
+    """The undistilled training of the same student for the same length, if it is there.
+
+    Of several, such as with other learning rates, it is the best: a gain over less is none.
+    """
+
+    def key(run: Run) -> tuple:
+        return run.student, run.length, run.by_epoch
+
     first = summary.runs[0]
-    for other in summaries:
-        run = other.runs[0]
-        same = (run.student, run.length, run.by_epoch) == (
-            first.student, first.length, first.by_epoch
-        )  # fmt: skip
-        if first.distilled and not run.distilled and same and other.last:
-            return other
-    return None
+    candidates = [
+        other
+        for other in summaries
+        if first.distilled
+        and not other.runs[0].distilled
+        and key(other.runs[0]) == key(first)
+        and other.last
+    ]
+    return max(candidates, key=lambda other: mean(other.last), default=None)
 
 
 def spread(values: Sequence[float]) -> str:

@@ -8,17 +8,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.utils import get_git_hash
 
 from mmkd.configs import (
     ROOT,
     is_distillation,
+    keeps_its_best,
     load_config,
     load_work_dir_config,
     model_config,
 )
 from mmkd.engine.files import write_atomically
+from mmkd.engine.launch import ConfigOptions, merge_options
 from mmkd.errors import UserError
 from mmkd.run_record import read_record
 
@@ -125,8 +127,9 @@ def plan_runs(
         work_dir: the ablation's folder.
 
     Raises:
-        UserError: a pattern matches nothing, two configs share a name, or a config does not
-            name the metric by which it saves its best checkpoint.
+        UserError: a pattern matches nothing, two configs share a name, an override does not fit,
+            or a config does not name the metric by which it saves its best checkpoint, or lacks
+            the hook that tells a run's end.
     """
     paths = [path for pattern in patterns for path in _matches(pattern)]
     paths = list(dict.fromkeys(paths))
@@ -141,7 +144,11 @@ def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
     config = load_config(path)
     if not is_distillation(config):
         options = [option for option in options if not option.startswith(_DISTILLATION_KEYS)]
-    config.merge_from_dict(_overrides([*options, f'randomness.seed={seed}']))
+    merge_options(config, _overrides([*options, f'randomness.seed={seed}']))
+    if not keeps_its_best(config):
+        raise UserError(
+            f'{path}: default_hooks needs mmkd.BestCheckpointHook, which says when a run has ended'
+        )
     return _of_config(config, path, work_dir / Path(path).stem / f'seed_{seed}', seed, options)
 
 
@@ -172,8 +179,8 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
 
 def _overrides(options: Sequence[str]) -> dict:
     parser = argparse.ArgumentParser()
-    parser.add_argument('--options', nargs='+', action=DictAction)
-    return parser.parse_args(['--options', *options]).options
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+    return parser.parse_args(['--cfg-options', *options]).cfg_options
 
 
 def _matches(pattern: str) -> list[str]:

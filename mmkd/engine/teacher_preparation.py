@@ -10,7 +10,13 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmkd.configs import check_checkpoint_hook, is_distillation, load_config, model_config
+from mmkd.configs import (
+    check_checkpoint_hook,
+    is_distillation,
+    keeps_its_best,
+    load_config,
+    model_config,
+)
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.hooks.class_count_hook import check_class_count
 from mmkd.engine.launch import resume_from_work_dir, set_launcher, show_progress
@@ -72,10 +78,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
 def _try_out(config: Config) -> None:
     """Build what will follow the teacher's training, so that its errors come before it."""
     own = load_config(config.model.teacher.config)
-    hooks = [*own.get('default_hooks', {}).values(), *own.get('custom_hooks', [])]
-    if not own.get('val_cfg') or not any(
-        hook and str(hook['type']).endswith('BestCheckpointHook') for hook in hooks
-    ):
+    if not own.get('val_cfg') or not keeps_its_best(own):
         raise UserError(
             f'{config.model.teacher.config} cannot be trained as a teacher: '
             'it needs val_cfg and default_hooks with mmkd.BestCheckpointHook'

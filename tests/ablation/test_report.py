@@ -44,6 +44,16 @@ def test_only_the_same_student_trained_as_long_is_a_baseline(finished_run):
     assert baseline(summaries[-1], summaries).name == 'alone'
 
 
+def test_the_best_of_several_baselines_counts(finished_run):
+    slow, fast = (
+        finished_run(name, 0, 0.0, score, distilled=False)
+        for name, score in (('lr_3e-3', 41.0), ('lr_1e-3', 40.0))
+    )
+    summaries = summarise([fast, slow, finished_run('kd', 0, 0.0, 43.0)])
+    assert baseline(summaries[-1], summaries).name == 'lr_3e-3'
+    assert cells(to_markdown(summaries))['kd'][1] == '+2.00'
+
+
 def test_an_unfinished_run_is_named_and_not_counted(finished_run, unfinished):
     runs = [finished_run('kd', 0, 43.0), unfinished('kd', 1), unfinished('at', 0)]
     text = to_markdown(summarise(runs))

@@ -70,3 +70,15 @@ def test_a_metric_must_be_named(tmp_path):
     options = ['default_hooks.checkpoint.save_best=auto']
     with pytest.raises(UserError, match="save_best='auto'"):
         plan_runs(['configs/students/fast_scnn_streets.py'], [0], options, tmp_path)
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('default_hooks.best_checkpoint=None', 'default_hooks needs mmkd.BestCheckpointHook'),
+        ('train_cfg.type.x=1', '--cfg-options train_cfg.type.x, .* do not fit'),
+    ],
+)
+def test_what_no_run_could_end_with_is_named(tmp_path, option, message):
+    with pytest.raises(UserError, match=message):
+        plan_runs(['configs/students/fast_scnn_streets.py'], [0], [option], tmp_path)

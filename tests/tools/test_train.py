@@ -249,6 +249,14 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
             "split='dev'",
         ),
         (
+            ['{recipe}', '--cfg-options', 'train_dataloader.dataset.type=mmkd.StreetScene'],
+            "type='mmkd.StreetScene' is not a registered dataset; nearest: StreetScenes",
+        ),
+        (
+            ['{recipe}', '--cfg-options', 'model.distil.encoder.weight=1'],
+            "Distiller takes no 'distil'; allowed: student, teacher, distill, data_preprocessor",
+        ),
+        (
             ['{recipe}', '--cfg-options', 'optim_wrapper.accumulative_counts=3'],
             'default_hooks.checkpoint.interval=2; allowed: a multiple of',
         ),
@@ -375,7 +383,10 @@ def test_real_camvid_has_the_published_counts(shared):
         assert ((sample['gt_seg_map'] == 255) == (raw == 11)).all()
 
 
-@pytest.mark.parametrize('tool, args', [('train', ['--resum', 'x']), ('test', [])])
+@pytest.mark.parametrize(
+    'tool, args',
+    [('train', ['--resum', 'x']), ('test', []), ('ablate', ['x.py', '--jobs', '0'])],
+)
 def test_wrong_flags_print_the_usage(monkeypatch, capfd, tool, args):
     assert command(monkeypatch, tool, *args) == 2
     assert 'usage:' in capfd.readouterr().err
