@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mmengine import registry as _root
 
-_UNKNOWN_TYPE = re.compile(r'(.+?) is not in the \S+::(.+?) registry')
+_UNKNOWN_TYPE = re.compile(r'(.+?) is not in the (?:\S+::)?(.+?) registry')
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 MODELS = _root.Registry(

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -162,7 +163,10 @@ def test_wrong_layers_are_named(recipe_path, side, tap, message):
 
 
 def test_two_processes_train(recipe_path, tmp_path):
-    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1', PORT='29633')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    env = dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1', PORT=port)
     options = ['--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_iters=2']
     result = subprocess.run(
         [ROOT / 'tools/dist_train.sh', recipe_path, '2', *options],

@@ -20,22 +20,33 @@ default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
 """
 
 
+# Stands in for a cluster: notes down what it is asked to run, and fails.
+SRUN = """#!/bin/sh
+echo "$@" > asked.txt
+exit 3
+"""
+
+
 @pytest.fixture
-def folder(tmp_path, write_recipe):
-    """A working directory with configs alone.py, recipe.py (distilled), broken.py, long.py."""
+def folder(tmp_path, write_recipe, teacher_files):
+    """A working directory with configs alone.py, recipe.py (distilled), broken.py, long.py.
+
+    The teacher is still to be trained.
+    """
     base = f"_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'\n"
     (tmp_path / 'alone.py').write_text(base + TINY.format(iters=4))
     (tmp_path / 'long.py').write_text(base + TINY.format(iters=30))
     (tmp_path / 'broken.py').write_text(base + 'model = dict(backbone=dict(out_indices=(0, 9)))\n')
-    write_recipe(tmp_path)
+    recipe = write_recipe(tmp_path)
+    recipe.write_text(recipe.read_text().replace(teacher_files[1], 'work_dirs/teacher/best.pth'))
     return tmp_path
 
 
-def start(folder, *args) -> subprocess.Popen:
+def start(folder, *args, **environment) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(ROOT / 'tools/ablate.py'), *map(str, args)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)),
+        env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)) | environment,
     )  # fmt: skip
 
 
@@ -50,6 +61,10 @@ def test_compares_what_trains_and_reports_what_fails(folder):
     out, err = ablation.communicate(timeout=900)
     assert ablation.returncode == 2
     assert '[3/3]' in out and 'eta' in out
+    # The ablation trains the teacher; the distillation finds it.
+    assert out.count('training the teacher') == 1
+    assert (folder / 'work_dirs/teacher/best.pth').is_file()
+    assert 'half trained' not in (folder / 'work_dirs/ablation/recipe/seed_0/train.log').read_text()
     last = err.strip().splitlines()[-1]
     assert last.startswith('error: 1 runs failed: broken seed 0: ') and 'train.log' in last
 
@@ -95,6 +110,29 @@ def test_a_terminated_ablation_ends_its_trainings_and_goes_on_later(folder):
     assert second.returncode == 0, err
     assert 'resumed' in (run / 'train.log').read_text()
     assert '| long |' in out
+
+
+def test_on_a_cluster_every_run_is_a_job_of_its_own(folder):
+    (folder / 'srun').write_text(SRUN)
+    (folder / 'srun').chmod(0o755)
+    path = f'{folder}:{os.environ["PATH"]}'
+    options = ['alone.py', '--seeds', 3, '--launcher', 'slurm', '--cfg-options', 'log_level=INFO']
+    ablation = start(folder, *options, PATH=path, PARTITION='gpu', GPUS='2')
+    _, err = ablation.communicate(timeout=300)
+    assert ablation.returncode == 2
+    asked = (folder / 'asked.txt').read_text()
+    work = 'work_dirs/ablation/alone/seed_3'
+    for part in (
+        '--partition=gpu', '--job-name=alone', '--ntasks=2',
+        f'alone.py --work-dir {work} --launcher slurm --resume --cfg-options log_level=INFO',
+    ):  # fmt: skip
+        assert part in asked
+    assert asked.endswith('randomness.seed=3\n')
+    assert '1 runs failed: alone seed 3' in err
+
+    ablation = start(folder, *options, PATH=path)
+    _, err = ablation.communicate(timeout=300)
+    assert 'error: --launcher slurm needs the environment variable PARTITION' in err
 
 
 def read(path: Path) -> str:
