@@ -122,6 +122,7 @@ def test_runs_that_do_not_distil_are_left_alone(config, tmp_path):
         (dict(HOOK, interval=0), 'interval=0; allowed: a positive integer'),
         (dict(HOOK, images=(1, 4)), r'images=\[1, 4\]; allowed: from 0 to 3'),
         (dict(HOOK, alone=dict(config='a.py')), r"alone={'config': 'a.py'}; allowed: dict\("),
+        (dict(HOOK, alone='alone.pth'), "alone='alone.pth'; allowed: dict\\("),
         (
             dict(HOOK, alone=dict(config='configs/students/fast_scnn_streets.py', checkpoint='b')),
             'DistillVisualizationHook.alone: checkpoint b does not exist',

@@ -51,9 +51,10 @@ class DistillVisualizationHook(Hook):
             raise UserError(
                 f'DistillVisualizationHook.interval={interval!r}; allowed: a positive integer'
             )
-        if alone is not None and set(alone) != {'config', 'checkpoint'}:
+        named = isinstance(alone, Mapping) and set(alone) == {'config', 'checkpoint'}
+        if alone is not None and not named:
             raise UserError(
-                f'DistillVisualizationHook.alone={dict(alone)}; '
+                f'DistillVisualizationHook.alone={alone!r}; '
                 'allowed: dict(config=..., checkpoint=...)'
             )
         self.interval = interval
