@@ -62,6 +62,26 @@ def test_terms_compare_the_tapped_features(distiller, batch):
     torch.testing.assert_close(losses['distill.decoder'], decoder)
 
 
+def test_ignored_pixels_reach_the_loss_that_takes_labels(model_config, batch):
+    model_config['distill'] = dict(
+        logits=dict(
+            student='decode_head.conv_seg',
+            teacher='decode_head.conv_seg',
+            loss=dict(type='LogitKDLoss'),
+        )
+    )
+    distiller = MODELS.build(model_config).eval()
+    images, samples = batch
+    samples[1].gt_sem_seg.data[:, :, 40:] = 255
+    loss, labels = distiller.distill['logits'].loss, samples[0].gt_sem_seg.data
+    labels = torch.cat([labels, samples[1].gt_sem_seg.data])
+    logits = (n(images, mode='tensor') for n in (distiller.student, distiller.teacher.network))
+    expected = loss(*logits, labels)
+    torch.testing.assert_close(distiller.loss(*batch)['distill.logits'], expected)
+    samples[1].gt_sem_seg.data[:, :, 40:] = 0
+    assert not torch.isclose(distiller.loss(*batch)['distill.logits'], expected)
+
+
 def test_every_term_counts_in_the_total(distiller):
     losses = {
         'student.decode.loss_ce': torch.tensor(1.0),
@@ -238,6 +258,8 @@ def test_a_term_without_weight_costs_nothing(model_config, batch):
         term.set_time(1)
     # Only the decoder's term reads fusion_conv: now the teacher stops before it.
     distiller.teacher.network.decode_head.fusion_conv = None
+    # And only it reads backbone[2] of the student, which its tap now cannot find.
+    distiller.distill['decoder'].student_taps = [parse_tap('no.such.module')]
     losses = distiller.loss(*batch)
     assert losses['distill.decoder'] == 0 and losses['distill.encoder'] > 0
 

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from mmkd.ablation.class_scores import class_scores
+from mmkd.ablation.class_scores import check_class_scores, class_scores
 from mmkd.ablation.queue import is_finished, prepare_teachers, run_all
 from mmkd.ablation.report import summarise, to_csv, to_markdown
 from mmkd.ablation.runs import find_runs, plan_runs
@@ -44,6 +44,8 @@ def main() -> None:
     failures = {}
     if not args.report_only:
         runs = plan_runs(args.configs, args.seeds, args.cfg_options, args.work_dir)
+        if args.per_class:
+            check_class_scores(runs)
         for run in runs:
             run.note()
         waiting = [run for run in runs if not is_finished(run)]
@@ -52,6 +54,8 @@ def main() -> None:
     runs = find_runs(args.work_dir)
     if not runs:
         raise UserError(f'--work-dir {args.work_dir} holds no runs')
+    if args.per_class:
+        check_class_scores(runs)
     summaries = summarise(runs)
     scores = class_scores(filter(is_finished, runs)) if args.per_class else None
     table = to_markdown(summaries, scores)

@@ -15,9 +15,6 @@ def class_scores(runs: Iterable[Run]) -> dict[str, dict[str, list[float]]]:
     """IoU in percent by config and class, a value a seed, of the last checkpoints on ``val``.
 
     Each run is evaluated once; its values stay in its folder.
-
-    Raises:
-        UserError: a run is none of semantic segmentation.
     """
     scores: dict[str, dict[str, list[float]]] = {}
     for run in runs:
@@ -26,11 +23,20 @@ def class_scores(runs: Iterable[Run]) -> dict[str, dict[str, list[float]]]:
     return scores
 
 
+def check_class_scores(runs: Iterable[Run]) -> None:
+    """Check, before they train, that runs can be compared by class.
+
+    Raises:
+        UserError: a run is none of semantic segmentation.
+    """
+    for run in runs:
+        if run.metric != 'mIoU':
+            raise UserError(f'--per-class: {run.config} is compared by {run.metric}, not by mIoU')
+
+
 def _of_run(run: Run) -> dict[str, float]:
     kept = run.folder / 'class_iou.json'
     if not kept.is_file():
-        if run.metric != 'mIoU':
-            raise UserError(f'--per-class: {run.config} is compared by {run.metric}, not by mIoU')
         config = student_config(load_work_dir_config(run.folder))
         config.test_dataloader = config.val_dataloader  # what the runs are compared on
         config.test_evaluator = dict(type='mmkd.ClassIoUMetric')

@@ -135,6 +135,13 @@ def test_on_a_cluster_every_run_is_a_job_of_its_own(folder):
     assert 'error: --launcher slurm needs the environment variable PARTITION' in err
 
 
+def test_classes_of_boxes_are_refused_before_anything_trains(folder):
+    config = ROOT / 'configs/students/yolo11n_bccd.py'
+    _, err = start(folder, config, '--per-class').communicate(timeout=300)
+    assert err.strip().endswith('is compared by coco/bbox_mAP, not by mIoU')
+    assert not (folder / 'work_dirs').exists()
+
+
 def read(path: Path) -> str:
     try:
         return path.read_bytes().decode(errors='replace')
