@@ -217,6 +217,7 @@ def test_adapter_channels_are_found(model_config, batch):
         ('distill.encoder', 'x', "model.distill.encoder='x'; allowed: a dict"),
         ('teacher.weights', 'x', "model.teacher: unknown key 'weights'"),
         ('teacher', 'x', "model.teacher='x'; allowed: dict"),
+        ('teacher.shard', 'all', "model.teacher.shard='all'; allowed: True, False"),
         ('distill.encoder.loss', ..., "distill.encoder: 'loss' is missing"),
         ('distill.encoder.los', {}, "distill.encoder: unknown key 'los'"),
         ('distill.encoder.loss.cutoff', 1.5, 'distill.encoder: .*cutoff.*1.5'),

@@ -1,8 +1,11 @@
+import pytest
 import torch
 from mmengine.config import Config
+from torch.distributed.tensor import DTensor
 
+from mmkd.dry_run import blank_samples
 from mmkd.registry import MODELS
-from mmkd.taps import parse_tap
+from mmkd.taps import INPUT_GRADIENT, parse_tap
 from mmkd.teacher import Teacher
 
 
@@ -33,3 +36,35 @@ def test_a_distillation_config_lends_its_student(recipe_file, recipe, tmp_path):
     torch.save(student.state_dict(), tmp_path / 'student.pth')
     teacher = Teacher(str(recipe_file), str(tmp_path / 'student.pth'), None)
     assert type(teacher.network.backbone).__name__ == 'FastSCNN'
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    """This process as a group of its own."""
+    store = f'file://{tmp_path}/store'
+    torch.distributed.init_process_group('gloo', init_method=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+TAPS = ['backbone[3]', 'decode_head.convs.1', 'attention(backbone.layers.2.1.1.attn)']
+
+
+@pytest.mark.parametrize('text', [*TAPS, str(INPUT_GRADIENT)])
+def test_a_sharded_teacher_is_read_like_a_whole_one(teacher_files, process_group, text):
+    config, checkpoint = teacher_files
+    preprocessor = Config.fromfile(config).model.data_preprocessor
+    whole, sharded = (Teacher(config, checkpoint, preprocessor) for _ in range(2))
+    sharded.sharded = True  # as it would be in a larger group
+    tap, images = parse_tap(text), torch.randn(1, 3, 64, 64)
+    samples = blank_samples(whole.network, 64)
+    for _ in range(2):
+        expected, ours = (
+            teacher.read(images, samples, [tap], {tap.path: 1}).read(tap)
+            for teacher in (whole, sharded)
+        )
+        if 'attention' in text:
+            expected, ours = expected.weights(), ours.weights()
+        torch.testing.assert_close(ours, expected)
+        # After a pass that stopped at the tap too, nothing is left gathered.
+        assert all(isinstance(weight, DTensor) for weight in sharded.network.parameters())

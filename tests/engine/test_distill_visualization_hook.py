@@ -133,3 +133,12 @@ def test_what_cannot_be_drawn_is_named_before_training(config, tmp_path, hook, m
     with pytest.raises(UserError, match=message):
         train(config, tmp_path, hook)
     assert not list(tmp_path.glob('iter_*.pth'))
+
+
+def test_a_teacher_of_which_the_first_process_has_a_part_is_refused(config, tmp_path):
+    config.work_dir = str(tmp_path)
+    config.default_hooks.visualization = HOOK
+    runner = Runner.from_cfg(config)
+    runner.model.teacher.sharded = True
+    with pytest.raises(UserError, match='cannot draw a teacher with shard=True'):
+        runner.train()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmkd.checkpoint import load_checkpoint_file
@@ -20,12 +21,29 @@ from mmkd.configs import model_config
 from mmkd.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-PIPELINE = [  # without padding: the mean over pixels is then one over processes
-    dict(type='mmkd.SeedAugmentation'),
-    dict(type='mmkd.LoadStreet'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackSegInputs'),
-]
+SEGMENTATION = dict(
+    size=(64, 96),
+    pipeline=[  # without padding: the mean over pixels is then one over processes
+        dict(type='mmkd.SeedAugmentation'),
+        dict(type='mmkd.LoadStreet'),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackSegInputs'),
+    ],
+)
+DETECTION = dict(
+    _delete_=True,
+    type='mmkd.StreetScenesDetection',
+    split='train',
+    length=40,
+    size=(64, 96),
+    pipeline=[
+        dict(type='mmkd.SeedAugmentation'),
+        dict(type='mmkd.LoadStreet'),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='PackDetInputs'),
+    ],
+)
 
 
 def start(folder: Path, config: Path, processes: int, *args) -> subprocess.Popen:
@@ -40,94 +58,151 @@ def start(folder: Path, config: Path, processes: int, *args) -> subprocess.Popen
         )  # fmt: skip
 
 
-def without_batch_statistics(node) -> None:
-    """GroupNorm for BatchNorm, no dropout: what a sample yields does not hang on its batch."""
+def without_chance(node) -> None:
+    """No dropout; GroupNorm for BatchNorm: what a sample yields does not hang on its batch."""
     if isinstance(node, list):
         for item in node:
-            without_batch_statistics(item)
+            without_chance(item)
     if isinstance(node, dict):
         if node.get('type') == 'BN':
             node.update(type='GN', num_groups=8)
         if 'loss_decode' in node:
             node['dropout_ratio'] = 0.0
+        if 'drop_path_rate' in node:
+            node['drop_path_rate'] = 0.0
         for value in node.values():
-            without_batch_statistics(value)
+            without_chance(value)
 
 
 @pytest.fixture
-def one_step(teacher_files, tmp_path):
-    """Writes a flagship's config for one step of descent at the rate 1 on four images.
+def one_step(random_checkpoints, tmp_path):
+    """Writes a flagship's config for one step of descent at the rate 1 on four images or fewer.
 
-    What the step takes from the weights is the gradient.
+    What the step takes from the weights is the gradient. ``batches`` one after another may make up
+    the step.
     """
-    teacher, checkpoint = teacher_files
 
-    def write(flagship: str, batch_size: int) -> Path:
+    def write(
+        flagship: str, name: str, batch_size: int, batches: int = 1, shard: bool = False
+    ) -> Config:
         config = Config.fromfile(ROOT / f'configs/{flagship}.py')
-        without_batch_statistics(config.model.student)
+        without_chance(config.model.student)
         torch.manual_seed(1)
         start = tmp_path / 'start.pth'
-        torch.save(
-            {'state_dict': MODELS.build(model_config(config)).state_dict(), 'meta': {}}, start
-        )
+        with DefaultScope.overwrite_default_scope(config.default_scope):
+            network = MODELS.build(model_config(config))
+        torch.save({'state_dict': network.state_dict(), 'meta': {}}, start)
+        for term in config.model.distill.values():
+            term.schedule = None  # a warm-up begins at no weight at all
+        teacher = str(ROOT / config.model.teacher.config)
         optimizer = dict(type='SGD', lr=1.0, momentum=0.0, weight_decay=0.0)
+        segments = config.default_scope == 'mmseg'
+        if not segments:  # after one step a detector finds nothing to score
+            config.update(val_cfg=None, val_dataloader=None, val_evaluator=None)
         config.merge_from_dict(
             dict(
-                model=dict(teacher=dict(config=teacher, checkpoint=checkpoint)),
-                optim_wrapper=dict(_delete_=True, type='OptimWrapper', optimizer=optimizer),
+                model=dict(
+                    teacher=dict(
+                        config=teacher, checkpoint=random_checkpoints(teacher), shard=shard
+                    )
+                ),
+                optim_wrapper=dict(
+                    _delete_=True, type='OptimWrapper', optimizer=optimizer,
+                    accumulative_counts=batches,
+                ),
                 train_dataloader=dict(
                     batch_size=batch_size, num_workers=0, persistent_workers=False,
-                    dataset=dict(size=(64, 96), pipeline=PIPELINE),
+                    dataset=SEGMENTATION if segments else DETECTION,
                 ),
-                val_dataloader=dict(batch_size=1, num_workers=0, dataset=dict(length=4)),
-                train_cfg=dict(max_iters=1, val_interval=1),
+                train_cfg=dict(max_iters=batches, val_interval=batches),
+                default_hooks=dict(checkpoint=dict(interval=batches)),
+                custom_hooks=[],  # YOLO's checkpoints hold an average of the weights
                 param_scheduler=None,
                 load_from=str(start),
-                work_dir=str(tmp_path / f'of_{batch_size}'),
+                work_dir=str(tmp_path / name),
             )
         )  # fmt: skip
-        path = tmp_path / f'one_step_{batch_size}.py'
-        config.dump(path)
-        return path
+        if segments:
+            config.val_dataloader.update(batch_size=1, num_workers=0)
+            config.val_dataloader.dataset.length = 4
+        config.dump(tmp_path / f'{name}.py')
+        return config
 
     return write
 
 
-FLAGSHIPS = ['segformer_fastscnn_freq', 'segformer_fastscnn_spectral']
-
-
-@pytest.mark.parametrize(
-    'flagship, processes',
-    [
-        (FLAGSHIPS[0], 2),
-        *(
-            pytest.param(flagship, processes, marks=pytest.mark.slow)
-            for flagship, processes in ((FLAGSHIPS[0], 4), (FLAGSHIPS[1], 2), (FLAGSHIPS[1], 4))
-        ),
-    ],
-)
-def test_gradients_are_those_of_one_process(one_step, tmp_path, flagship, processes):
-    together = start(tmp_path, one_step(flagship, 4 // processes), processes)
-    alone = Config.fromfile(one_step(flagship, 4))
-    Runner.from_cfg(alone).train()
-    assert together.wait(timeout=900) == 0, (tmp_path / 'said.txt').read_text()[-3000:]
-
-    work = tmp_path / f'of_{4 // processes}'
+def assert_same_step(alone: Path, together: Path) -> None:
     before, expected, ours = (
-        load_checkpoint_file(path)['state_dict']
-        for path in (tmp_path / 'start.pth', tmp_path / 'of_4/iter_1.pth', work / 'iter_1.pth')
+        load_checkpoint_file(path) for path in (alone.parents[1] / 'start.pth', alone, together)
     )
-    gradients = {name: before[name] - expected[name] for name in before}
-    assert max(gradient.abs().max() for gradient in gradients.values()) > 0.1
+    averages = ('running_mean', 'running_var', 'num_batches_tracked')  # of the first process
+    names = [name for name in before['state_dict'] if not name.endswith(averages)]
+    before, expected_state, our_state = (c['state_dict'] for c in (before, expected, ours))
+    gradients = {name: before[name] - expected_state[name] for name in names}
+    largest = max(gradient.abs().max() for gradient in gradients.values())
+    assert largest > 0.1
     for name, gradient in gradients.items():
-        torch.testing.assert_close(before[name] - ours[name], gradient, rtol=0, atol=1e-6)
+        torch.testing.assert_close(before[name] - our_state[name], gradient, rtol=0, atol=1e-6)
+    for name, weight in expected['distill'].items():
+        torch.testing.assert_close(ours['distill'][name], weight, rtol=0, atol=1e-6)
+
+
+def both(first: str, *others: str) -> list:
+    """Each on two and four processes; one of them in the default suite."""
+    cases = [(name, n) for name in (first, *others) for n in (2, 4)]
+    return [cases[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in cases[1:])]
+
+
+FREQ, SPECTRAL = 'segformer_fastscnn_freq', 'segformer_fastscnn_spectral'
+MEANS = both(FREQ, SPECTRAL, 'segformer_vmamba_freq', 'segformer_vmamba_spectral')
+
+
+@pytest.mark.parametrize('flagship, processes', MEANS)
+def test_gradients_are_those_of_one_process(one_step, tmp_path, flagship, processes):
+    one_step(flagship, 'together', 4 // processes)
+    together = start(tmp_path, tmp_path / 'together.py', processes)
+    Runner.from_cfg(one_step(flagship, 'alone', 4)).train()
+    assert together.wait(timeout=900) == 0, (tmp_path / 'said.txt').read_text()[-3000:]
+    assert_same_step(tmp_path / 'alone/iter_1.pth', tmp_path / 'together/iter_1.pth')
     # The first process alone writes.
     names = [
         sorted(re.sub(r'\d{8}_\d{6}', '', str(p.relative_to(folder))) for p in folder.rglob('*'))
-        for folder in (work, tmp_path / 'of_4')
+        for folder in (tmp_path / 'together', tmp_path / 'alone')
     ]
-    names = [[n for n in group if not n.startswith('one_step')] for group in names]
+    names = [[n for n in group if not n.endswith(('together.py', 'alone.py'))] for group in names]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize('flagship', [FREQ, pytest.param(SPECTRAL, marks=pytest.mark.slow)])
+def test_a_teacher_in_parts_teaches_the_same(one_step, tmp_path, flagship):
+    one_step(flagship, 'together', 2, shard=True)
+    together = start(tmp_path, tmp_path / 'together.py', 2)
+    Runner.from_cfg(one_step(flagship, 'alone', 4)).train()
+    said = tmp_path / 'said.txt'
+    assert together.wait(timeout=900) == 0, said.read_text()[-3000:]
+    assert_same_step(tmp_path / 'alone/iter_1.pth', tmp_path / 'together/iter_1.pth')
+    parts = re.findall(r'the teacher is sharded: (\d+) of (\d+) weights', said.read_text())
+    assert parts and all(int(own) <= 0.51 * int(total) for own, total in parts)
+    scores = [
+        load_checkpoint_file(tmp_path / name / 'iter_1.pth')['meta']['teacher_score']
+        for name in ('together', 'alone')
+    ]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('processes', [2, 4])
+@pytest.mark.parametrize(
+    'flagship', ['segformer_fastscnn_at', 'retinanet_r18_r18half_frs', 'yolo11m_yolo11s_at']
+)
+def test_gradients_are_the_mean_of_the_processes_own(one_step, tmp_path, flagship, processes):
+    """Of losses that are no mean over samples: each process's is that of its own images."""
+    one_step(flagship, 'together', 1)
+    together = start(tmp_path, tmp_path / 'together.py', processes)
+    Runner.from_cfg(one_step(flagship, 'alone', 1, batches=processes)).train()
+    assert together.wait(timeout=900) == 0, (tmp_path / 'said.txt').read_text()[-3000:]
+    alone = tmp_path / f'alone/iter_{processes}.pth'
+    assert_same_step(alone, tmp_path / 'together/iter_1.pth')
 
 
 BY_RICHNESS = """
@@ -143,7 +218,7 @@ def test_two_processes_score_as_their_checkpoint_does(detection_files, tmp_path)
     path, work = tmp_path / 'frs.py', tmp_path / 'work'
     path.write_text(BY_RICHNESS.format(recipe=detection_files['recipe'], root=ROOT))
     options = ['--work-dir', work, '--cfg-options', 'train_cfg.max_iters=2']
-    status = start(tmp_path, path, 2, *options).wait(timeout=300)
+    status = start(tmp_path, path, 2, *options).wait(timeout=900)
     assert status == 0, (tmp_path / 'said.txt').read_text()[-3000:]
     (log,) = work.glob('*/vis_data/scalars.json')
     lines = [json.loads(line) for line in log.read_text().splitlines()]

@@ -38,7 +38,8 @@ class DistillVisualizationHook(Hook):
 
     Raises:
         UserError: ``interval`` is not positive, or ``alone`` has other keys; or, before training,
-            there are no such images or weights.
+            there are no such images or weights, or the teacher is sharded: the first process alone
+            draws, and it has a part of it only.
     """
 
     # After the weights of this iteration are final.
@@ -63,8 +64,11 @@ class DistillVisualizationHook(Hook):
         self._alone: dict[int, np.ndarray] = {}
 
     def before_train(self, runner: Runner) -> None:
-        if not isinstance(unwrapped(runner.model), Distiller):
+        distiller = unwrapped(runner.model)
+        if not isinstance(distiller, Distiller):
             return
+        if distiller.teacher.sharded:
+            raise UserError('DistillVisualizationHook cannot draw a teacher with shard=True')
         if runner.val_loop is None:
             raise UserError('DistillVisualizationHook draws validation images; add val_dataloader')
         count = len(runner.val_loop.dataloader.dataset)

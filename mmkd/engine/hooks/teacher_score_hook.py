@@ -34,10 +34,12 @@ class TeacherScoreHook(Hook):
             runner.logger.info(f'the teacher is not scored on this data: {error}')
             return
         loader, evaluator = runner.val_loop.dataloader, runner.val_loop.evaluator
-        teacher = model.teacher.network.to(get_device())
+        teacher = model.teacher
+        teacher.move_to(torch.device(get_device()))
         with torch.no_grad():
             for batch in loader:
-                evaluator.process(data_samples=teacher.val_step(batch), data_batch=batch)
+                samples = teacher.network.val_step(batch)
+                evaluator.process(data_samples=samples, data_batch=batch)
         score = {k: float(v) for k, v in evaluator.evaluate(len(loader.dataset)).items()}
         runner.message_hub.update_info('teacher_score', score)
         runner.logger.info('teacher alone: ' + ', '.join(f'{k} {v:.4g}' for k, v in score.items()))
