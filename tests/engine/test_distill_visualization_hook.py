@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from mmkd.configs import load_config
 from mmkd.errors import UserError
-from mmkd.registry import DATASETS, MODELS
+from mmkd.registry import DATASETS, HOOKS, MODELS
 
 HOOK = dict(type='mmkd.DistillVisualizationHook', interval=2, images=(0, 3))
 
@@ -137,8 +137,8 @@ def test_what_cannot_be_drawn_is_named_before_training(config, tmp_path, hook, m
 
 def test_a_teacher_of_which_the_first_process_has_a_part_is_refused(config, tmp_path):
     config.work_dir = str(tmp_path)
-    config.default_hooks.visualization = HOOK
     runner = Runner.from_cfg(config)
     runner.model.teacher.sharded = True
+    hook = HOOKS.build(HOOK)
     with pytest.raises(UserError, match='cannot draw a teacher with shard=True'):
-        runner.train()
+        hook.before_train(runner)

@@ -84,7 +84,7 @@ def one_step(random_checkpoints, tmp_path):
 
     def write(
         flagship: str, name: str, batch_size: int, batches: int = 1, shard: bool = False
-    ) -> Config:
+    ) -> Path:
         config = Config.fromfile(ROOT / f'configs/{flagship}.py')
         without_chance(config.model.student)
         torch.manual_seed(1)
@@ -125,10 +125,20 @@ def one_step(random_checkpoints, tmp_path):
         if segments:
             config.val_dataloader.update(batch_size=1, num_workers=0)
             config.val_dataloader.dataset.length = 4
-        config.dump(tmp_path / f'{name}.py')
-        return config
+        path = tmp_path / f'{name}.py'
+        config.dump(path)
+        return path
 
     return write
+
+
+def train_both(folder: Path, together: Path, processes: int, alone: Path) -> str:
+    """Runs one config on several processes, which say what is returned, and one on this alone."""
+    group = start(folder, together, processes)
+    Runner.from_cfg(Config.fromfile(alone)).train()
+    status, said = group.wait(timeout=300), (folder / 'said.txt').read_text()
+    assert status == 0, said[-3000:]
+    return said
 
 
 def assert_same_step(alone: Path, together: Path) -> None:
@@ -159,10 +169,8 @@ MEANS = both(FREQ, SPECTRAL, 'segformer_vmamba_freq', 'segformer_vmamba_spectral
 
 @pytest.mark.parametrize('flagship, processes', MEANS)
 def test_gradients_are_those_of_one_process(one_step, tmp_path, flagship, processes):
-    one_step(flagship, 'together', 4 // processes)
-    together = start(tmp_path, tmp_path / 'together.py', processes)
-    Runner.from_cfg(one_step(flagship, 'alone', 4)).train()
-    assert together.wait(timeout=900) == 0, (tmp_path / 'said.txt').read_text()[-3000:]
+    alone = one_step(flagship, 'alone', 4)
+    train_both(tmp_path, one_step(flagship, 'together', 4 // processes), processes, alone)
     assert_same_step(tmp_path / 'alone/iter_1.pth', tmp_path / 'together/iter_1.pth')
     # The first process alone writes.
     names = [
@@ -175,13 +183,10 @@ def test_gradients_are_those_of_one_process(one_step, tmp_path, flagship, proces
 
 @pytest.mark.parametrize('flagship', [FREQ, pytest.param(SPECTRAL, marks=pytest.mark.slow)])
 def test_a_teacher_in_parts_teaches_the_same(one_step, tmp_path, flagship):
-    one_step(flagship, 'together', 2, shard=True)
-    together = start(tmp_path, tmp_path / 'together.py', 2)
-    Runner.from_cfg(one_step(flagship, 'alone', 4)).train()
-    said = tmp_path / 'said.txt'
-    assert together.wait(timeout=900) == 0, said.read_text()[-3000:]
+    alone = one_step(flagship, 'alone', 4)
+    said = train_both(tmp_path, one_step(flagship, 'together', 2, shard=True), 2, alone)
     assert_same_step(tmp_path / 'alone/iter_1.pth', tmp_path / 'together/iter_1.pth')
-    parts = re.findall(r'the teacher is sharded: (\d+) of (\d+) weights', said.read_text())
+    parts = re.findall(r'the teacher is sharded: (\d+) of (\d+) weights', said)
     assert parts and all(int(own) <= 0.51 * int(total) for own, total in parts)
     scores = [
         load_checkpoint_file(tmp_path / name / 'iter_1.pth')['meta']['teacher_score']
@@ -197,12 +202,10 @@ def test_a_teacher_in_parts_teaches_the_same(one_step, tmp_path, flagship):
 )
 def test_gradients_are_the_mean_of_the_processes_own(one_step, tmp_path, flagship, processes):
     """Of losses that are no mean over samples: each process's is that of its own images."""
-    one_step(flagship, 'together', 1)
-    together = start(tmp_path, tmp_path / 'together.py', processes)
-    Runner.from_cfg(one_step(flagship, 'alone', 1, batches=processes)).train()
-    assert together.wait(timeout=900) == 0, (tmp_path / 'said.txt').read_text()[-3000:]
-    alone = tmp_path / f'alone/iter_{processes}.pth'
-    assert_same_step(alone, tmp_path / 'together/iter_1.pth')
+    alone = one_step(flagship, 'alone', 1, batches=processes)
+    train_both(tmp_path, one_step(flagship, 'together', 1), processes, alone)
+    last = tmp_path / f'alone/iter_{processes}.pth'
+    assert_same_step(last, tmp_path / 'together/iter_1.pth')
 
 
 BY_RICHNESS = """
