@@ -59,16 +59,18 @@ def test_seeds_differ():
     assert draws(5, seed=1) != draws(5, seed=2)
 
 
-def test_processes_take_turns():
-    alone = list(islice(SeededInfiniteSampler(Draws(), seed=1), 12))
+@pytest.mark.parametrize('skip', [0, 2])  # draws of each process
+def test_processes_take_turns(skip):
+    alone = list(islice(SeededInfiniteSampler(Draws(), seed=1), 3 * skip, 3 * skip + 12))
     shares = []
     for rank in range(3):
         sampler = SeededInfiniteSampler(Draws(), seed=1)
         sampler.rank, sampler.world_size = rank, 3
+        sampler.skip(skip)
         shares.append(list(islice(sampler, 4)))
     together = [i for turn in zip(*shares, strict=True) for i in turn]
     assert [(int(i), i.seed) for i in together] == [(int(i), i.seed) for i in alone]
-    assert [i.draw for i in together] == list(range(12))
+    assert [i.draw for i in together] == list(range(3 * skip, 3 * skip + 12))
 
 
 def test_index_survives_pickling():
