@@ -80,11 +80,11 @@ def test_a_scene_depends_on_nothing_but_its_arguments():
 def test_another_process_renders_the_same_bytes():
     code = (
         'import sys; sys.path[:0] = sys.argv[1:]\n'
-        'from tests.datasets.test_streets import _digest, render_street\n'
+        'from test_streets import _digest, render_street\n'
         'render_street(3, "train", (64, 80))\n'
         'print("digest", _digest(render_street(5, "val")))'
     )
-    command = [sys.executable, '-c', code, str(ROOT)]
+    command = [sys.executable, '-c', code, str(ROOT), str(Path(__file__).parent)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert output.split()[-1] == _digest(render_street(5, 'val'))
 
