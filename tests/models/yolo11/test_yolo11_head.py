@@ -1,7 +1,9 @@
 import math
+import multiprocessing
 
 import pytest
 import torch
+import torch.distributed as dist
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import nn
@@ -184,3 +186,32 @@ def test_bins_are_fixed(network):
     # A cell of stride 8 centred at (4, 4), sides at 0, 15, 3 and 1 strides from it.
     empty = torch.zeros(1, 64, 0, 0)
     assert network.bbox_head.decode((level, empty, empty)).tolist() == [[[4, 4 - 120, 28, 12]]]
+
+
+@torch.no_grad()
+def test_processes_share_one_normaliser(build, tmp_path):
+    """Two processes with an image each: the mean of their losses is one process's loss of both."""
+    network = build('n', 3).eval()
+    head, outputs = network.bbox_head, network(images(), mode='tensor')
+    few, many = [[8, 8, 50, 60]], [[8 * i, 4 * i, 8 * i + 30, 4 * i + 25] for i in range(8)]
+    truth = [sample(boxes, [0] * len(boxes)).gt_instances for boxes in (few, many)]
+    expected = head.loss_by_feat(*outputs, truth, [])
+
+    def one_of_two(rank):
+        dist.init_process_group(
+            'gloo', init_method=f'file://{tmp_path}/store', rank=rank, world_size=2
+        )
+        own = [tuple(level[rank : rank + 1] for level in levels) for levels in outputs]
+        torch.save(head.loss_by_feat(*own, truth[rank : rank + 1], []), tmp_path / f'{rank}.pth')
+
+    processes = [
+        multiprocessing.get_context('fork').Process(target=one_of_two, args=(rank,))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(100)
+    losses = [torch.load(tmp_path / f'{rank}.pth', weights_only=True) for rank in range(2)]
+    for name, value in expected.items():
+        torch.testing.assert_close((losses[0][name] + losses[1][name]) / 2, value)
