@@ -1,16 +1,15 @@
-"""The selective scan in plain PyTorch, in steps of about ``sqrt(L)`` positions instead of one.
+"""The selective scan in plain PyTorch, in a few operations on many positions each.
 
-The recurrence ``x_t = a_t * x_{t-1} + b_t`` is cut into blocks of about ``sqrt(L)`` positions.
-All blocks advance together from a zero state, position by position; a loop over the blocks then
-carries their last states on; and all blocks advance once more from their true first states.
-Every value is a sum of products of decays ``0 <= a <= 1``: nothing is divided, so nothing
-overflows however far the decays reach.
+The recurrence ``x_t = a_t * x_{t-1} + b_t`` is cut into blocks of two positions. All blocks take
+their second position in from their first; their ends are a recurrence again, half as long, with
+the products of the blocks' decays, and solved in the same way; then the first positions follow from
+the ends of the blocks before. Work is linear in the length and in place. Every value is a sum of
+products of decays ``0 <= a <= 1``: nothing is divided, so nothing overflows however far they reach.
 
 Shapes: ``Q`` sequences (samples times groups) of ``c`` channels, ``N`` states of a channel, ``L``
-positions, cut into ``S`` blocks of ``P``. "Rows" are (S * P, Q, ..., c): channels lie innermost,
-so that one position of every block is a few long runs of memory. A few sequences are taken at a
-time, or some channels of one, which keeps what is computed on the way small and in the
-processor's cache.
+positions. "Rows" are (L, Q, ..., c): channels lie innermost, so that a position is a long run of
+memory. Some channels or a few sequences are taken at a time, which keeps what is computed on the
+way small and in the processor's cache.
 """
 
 from __future__ import annotations
@@ -23,194 +22,172 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# States held at one time.
+# States held at one time, but no fewer channels than make runs of memory worth their overhead.
 _SLICE = 2**17
+_CHANNELS = 16
+# The places of B and C, which belong to all channels of a sequence.
+_SHARED = (3, 4)
 
 
 class BlockedScan(torch.autograd.Function):
     """``apply(u, delta, A, B, C, D, delta_bias, delta_softplus)`` gives ``y``, all of one type.
 
-    u, delta: (Q, c, L); A: (Q, c, N); B, C: (Q, N, L); D, delta_bias: (Q, c). It keeps these and
-    one state a block; the backward pass computes the states anew.
+    Shapes are those of :func:`mmkd.ops.selective_scan.selective_scan`. It keeps its inputs alone;
+    the backward pass computes the states anew.
     """
 
     @staticmethod
     def forward(ctx, *inputs) -> Tensor:
-        *tensors, ctx.delta_softplus = inputs
-        u, _, A = tensors[:3]
-        y, length = torch.empty_like(u), u.shape[2]
-        starts = A.new_empty(_blocks(length)[0], *A.transpose(1, 2).shape)
-        for part in _slices(A.shape, length):
+        *tensors, ctx.softplus = inputs
+        ctx.save_for_backward(*tensors)
+        tensors = _by_sequence(*tensors)
+        y = torch.empty_like(tensors[0])
+        for part in _slices(tensors[2].shape, y.shape[2]):
             u, delta, A, B, C, D, delta_bias = _take(tensors, part)
-            step, x = _steps(delta, delta_bias, ctx.delta_softplus), _rows(u)
-            decay, state = _decay(step, A), (step * x).unsqueeze(2) * _state_rows(B)
-            before = _advance(_positions(decay), _positions(state), _block_decay(step, A))
-            starts[:, part[0], :, part[1]] = before
-            rows = _sum_of_states(state.mul_(_state_rows(C))).addcmul_(x, D)
-            _write(y[part], rows)
-        ctx.save_for_backward(*tensors, starts)
-        return y
+            step, x = _rows(_steps(delta, delta_bias, ctx.softplus)), _rows(u)
+            state = (step * x).unsqueeze(2).mul(_state_rows(B))
+            _scan(_decay(step, A)[1:], state)
+            y_rows = _sum(state.mul_(_state_rows(C)), 2).addcmul_(x, D)
+            y[part] = _columns(y_rows)
+        return y.view(inputs[0].shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, y_grad: Tensor) -> tuple[Tensor | None, ...]:
-        *tensors, starts = ctx.saved_tensors
-        y_grad = y_grad.contiguous()
-        grads = [torch.zeros_like(x) for x in tensors]
+        tensors = _by_sequence(*ctx.saved_tensors)
+        y_grad = y_grad.reshape(tensors[0].shape).contiguous()
+        grads = [torch.empty_like(x) for x in tensors]
+        for i in _SHARED:
+            grads[i].zero_()
         for part in _slices(tensors[2].shape, y_grad.shape[2]):
-            _backward_of_slice(
-                _take(tensors, part),
-                y_grad[part],
-                starts[:, part[0], :, part[1]],
-                ctx.delta_softplus,
-                _take(grads, part),
-            )
+            _backward_of_slice(_take(tensors, part), y_grad[part], ctx.softplus, _take(grads, part))
+        # A, D and delta_bias belong to all samples.
+        shapes = [x.shape for x in ctx.saved_tensors]
+        grads = [_sum(g.view(-1, *s), 0) for g, s in zip(grads, shapes, strict=True)]
         return *grads, None
 
 
+def _by_sequence(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor
+) -> list[Tensor]:
+    """u, delta: (Q, c, L); A: (Q, c, N); B, C: (Q, N, L); D, delta_bias: (Q, c)."""
+    samples, sequences = len(B), math.prod(B.shape[:2])
+    u, delta, B, C = (x.reshape(sequences, -1, x.shape[-1]).contiguous() for x in (u, delta, B, C))
+    A, D, delta_bias = (
+        x.repeat(samples, *[1] * (x.ndim - 1)).unflatten(0, (sequences, -1))
+        for x in (A, D, delta_bias)
+    )
+    return [u, delta, A, B, C, D, delta_bias]
+
+
 def _backward_of_slice(
-    tensors: list[Tensor],
-    y_grad: Tensor,
-    starts: Tensor,
-    delta_softplus: bool,
-    grads: list[Tensor],
+    tensors: list[Tensor], y_grad: Tensor, softplus: bool, grads: list[Tensor]
 ) -> None:
     u, delta, A, B, C, D, delta_bias = tensors
     u_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, delta_bias_grad = grads
-    length = u.shape[2]
-    step, x, y_grad = _steps(delta, delta_bias, delta_softplus), _rows(u), _rows(y_grad)
-    decay, state = _decay(step, A), (step * x).unsqueeze(2) * _state_rows(B)
-    decays = _positions(decay)
-    _replay(decays, _positions(state), starts)
-    state_grad = state * y_grad.unsqueeze(2)
-    C_grad.add_(state_grad.sum(3)[:length].permute(1, 2, 0))
+    B, C = _state_rows(B), _state_rows(C)
+    # Until a gradient is written, its memory holds rows.
+    rows = len(B), *D.shape
+    step = delta_grad.view(rows).copy_(_rows(_steps(delta, delta_bias, softplus)))
+    y_rows, x = u_grad.view(rows).copy_(_rows(y_grad)), _rows(u)
+    D_grad.copy_((x * y_rows).sum(0))
+    state = x.mul_(step).unsqueeze(2).mul(B)
+    del x
+    _scan(_decay(step, A)[1:], state)
 
-    # The state's gradient g_t = C_t dy_t + a_{t+1} g_{t+1} is the same recurrence from the end,
-    # with every decay taken one position ahead.
-    torch.mul(y_grad.unsqueeze(2), _state_rows(C), out=state_grad)
-    _advance(
-        [_next_block(decays[0]), *decays[:0:-1]],
-        _positions(state_grad)[::-1],
-        _block_decay(step, A, ahead=True),
-        reverse=True,
-    )
+    # The state's gradient g_t = C_t dy_t + a_{t+1} g_{t+1} is the same recurrence from the end.
+    state_grad = state * y_rows.unsqueeze(2)
+    C_grad.add_(state_grad.sum(3).permute(1, 2, 0))
+    torch.mul(y_rows.unsqueeze(2), C, out=state_grad)
+    x = y_rows.copy_(_rows(u))
+    _scan(_decay(step, A)[1:], state_grad, reverse=True)
 
-    # Over the decays: the gradient of each decay's exponent, step * A.
-    decay[1:].mul_(state[:-1])
-    decay[0].zero_()
-    exponent_grad = decay.mul_(state_grad)
+    # Of the decays' exponents, step * A.
+    exponent_grad = _decay(step, A)
+    exponent_grad[1:].mul_(state[:-1])
+    exponent_grad[0].zero_()
+    exponent_grad.mul_(state_grad)
     A_grad.copy_(torch.mul(exponent_grad, step.unsqueeze(2), out=state).sum(0).transpose(1, 2))
     torch.mul(state_grad, step.unsqueeze(2), out=state).mul_(x.unsqueeze(2))
-    B_grad.add_(state.sum(3)[:length].permute(1, 2, 0))
-    step_grad = _sum_of_states(exponent_grad.mul_(A.transpose(1, 2)))
-    product_grad = _sum_of_states(state_grad.mul_(_state_rows(B)))
+    B_grad.add_(state.sum(3).permute(1, 2, 0))
+    del state
+    step_grad = _sum(exponent_grad.mul_(A.transpose(1, 2)), 2)
+    product_grad = _sum(state_grad.mul_(B), 2)
     step_grad.addcmul_(product_grad, x)
-    D_grad.copy_(x.mul_(y_grad).sum(0))
-    _write(u_grad, product_grad.mul_(step).addcmul_(y_grad, D))
-    if delta_softplus:  # the slope of the softplus, a sigmoid, is 1 - exp(-softplus)
-        step_grad.mul_(step.neg_().expm1_().neg_())
-    delta_bias_grad.copy_(step_grad.sum(0))
-    _write(delta_grad, step_grad)
+    torch.addcmul(_columns(product_grad.mul_(step)), y_grad, D.unsqueeze(2), out=u_grad)
+    delta_grad.copy_(_columns(step_grad))
+    if softplus:
+        delta_grad.mul_((delta + delta_bias.unsqueeze(2)).sigmoid_())
+    delta_bias_grad.copy_(delta_grad.sum(2))
 
 
 def _slices(shape: torch.Size, length: int) -> Iterator[tuple[slice, slice]]:
-    """Sequences and channels to take at a time, of A's shape (Q, c, N)."""
+    """Sequences, or channels of one, to take at a time, of A's shape (Q, c, N)."""
     sequences, channels, states = shape
-    size = _SLICE // (channels * states * length)
-    if size:
-        for start in range(0, sequences, size):
-            yield slice(start, start + size), slice(None)
-        return
-    width = max(1, _SLICE // (states * length))
-    for sequence in range(sequences):
-        for start in range(0, channels, width):
-            yield slice(sequence, sequence + 1), slice(start, start + width)
+    width = max(_CHANNELS, _SLICE // (states * length))
+    several = max(1, width // channels)
+    for sequence in range(0, sequences, several):
+        for channel in range(0, channels, width):
+            yield slice(sequence, sequence + several), slice(channel, channel + width)
 
 
 def _take(tensors: Sequence[Tensor], part: tuple[slice, slice]) -> list[Tensor]:
-    """The part of each; B and C, the fourth and fifth, belong to all channels of a sequence."""
-    return [x[part[0]] if i in (3, 4) else x[part] for i, x in enumerate(tensors)]
-
-
-def _blocks(length: int) -> tuple[int, int]:
-    """S, P."""
-    size = math.isqrt(length - 1) + 1
-    return -(-length // size), size
+    return [x[part[0]] if i in _SHARED else x[part] for i, x in enumerate(tensors)]
 
 
 def _rows(x: Tensor) -> Tensor:
-    """(Q, c, L) to (S * P, Q, c), zero after L."""
-    length = x.shape[2]
-    rows = x.new_empty(math.prod(_blocks(length)), *x.shape[:2])
-    # Of two dimensions, PyTorch has a fast transposition.
-    rows.flatten(1)[:length].copy_(x.flatten(0, 1).T)
-    rows[length:].zero_()
-    return rows
+    """(Q, c, L) to (L, Q, c)."""
+    return _transposed(x.flatten(0, 1)).view(x.shape[2], *x.shape[:2])
 
 
-def _write(x: Tensor, rows: Tensor) -> None:
-    """The inverse of :func:`_rows`, into ``x``."""
-    x.view(-1, x.shape[2]).copy_(rows.flatten(1)[: x.shape[2]].T)
+def _columns(rows: Tensor) -> Tensor:
+    """The inverse of :func:`_rows`."""
+    return _transposed(rows.flatten(1)).view(*rows.shape[1:], len(rows))
+
+
+def _transposed(x: Tensor) -> Tensor:
+    """A copy of (R, S) as (S, R), on a CPU four times as fast as ``x.T.contiguous()``.
+
+    To shuffle R groups of S channels is the same, and vectorised where channels lie innermost.
+    """
+    channels = x.reshape(1, 1, 1, -1).permute(0, 3, 1, 2)
+    return functional.channel_shuffle(channels, len(x)).view(x.shape[::-1])
 
 
 def _state_rows(x: Tensor) -> Tensor:
-    """B or C, (Q, N, L), to (S * P, Q, N, 1)."""
-    length = x.shape[2]
-    x = functional.pad(x, (0, math.prod(_blocks(length)) - length))
+    """B or C, (Q, N, L), to (L, Q, N, 1)."""
     return x.permute(2, 0, 1).unsqueeze(3)
 
 
 def _steps(delta: Tensor, bias: Tensor, softplus: bool) -> Tensor:
-    step = _rows(delta).add_(bias)
-    step = functional.softplus(step) if softplus else step
-    step[delta.shape[2] :].zero_()  # neither decay nor input
-    return step
+    step = delta + bias.unsqueeze(2)
+    return functional.softplus(step) if softplus else step
 
 
 def _decay(step: Tensor, A: Tensor) -> Tensor:
-    """(..., Q, c) and (Q, c, N) to (..., Q, N, c)."""
-    return torch.mul(step.unsqueeze(-2), A.transpose(1, 2)).exp_()
+    """(L, Q, c) and (Q, c, N) to (L, Q, N, c)."""
+    return torch.mul(step.unsqueeze(2), A.transpose(1, 2)).exp_()
 
 
-def _positions(rows: Tensor) -> tuple[Tensor, ...]:
-    """P views (S, Q, ...), one a position within the blocks."""
-    return rows.unflatten(0, _blocks(len(rows))).unbind(1)
+def _sum(x: Tensor, dim: int) -> Tensor:
+    """No copy where there is one alone."""
+    return x.squeeze(dim) if x.shape[dim] == 1 else x.sum(dim)
 
 
-def _block_decay(step: Tensor, A: Tensor, ahead: bool = False) -> Tensor:
-    """The product of a block's decays, or of those one position ahead: (S, Q, N, c)."""
-    step = step.unflatten(0, _blocks(len(step)))
-    first = step[:, 0]
-    return _decay(step[:, 1:].sum(1).add_(_next_block(first) if ahead else first), A)
+def _scan(decay: Tensor, state: Tensor, reverse: bool = False) -> None:
+    """Turn drives (L, ...) into states, in place: ``x_t += a_{t-1} * x_{t-1}``.
 
-
-def _sum_of_states(rows: Tensor) -> Tensor:
-    return rows.squeeze(2) if rows.shape[2] == 1 else rows.sum(2)
-
-
-def _next_block(x: Tensor) -> Tensor:
-    """What the following block has, (S, ...); zero in the last one."""
-    return torch.cat([x[1:], torch.zeros_like(x[:1])])
-
-
-def _advance(
-    decays: Sequence[Tensor], drives: Sequence[Tensor], totals: Tensor, reverse: bool = False
-) -> Tensor:
-    """Turn drives into states, in place; returns the state before each block, (S, ...)."""
-    last = drives[0].clone()
-    for decay, drive in zip(decays[1:], drives[1:], strict=True):
-        torch.addcmul(drive, decay, last, out=last)
-    # From here on, what each block hands to the one after it in the order of the scan.
-    order = range(len(last))[::-1] if reverse else range(len(last))
-    starts = torch.zeros_like(last)
-    for before, block in zip(order[:-1], order[1:], strict=True):
-        torch.addcmul(last[before], totals[before], starts[before], out=starts[block])
-    _replay(decays, drives, starts)
-    return starts
-
-
-def _replay(decays: Sequence[Tensor], drives: Sequence[Tensor], starts: Tensor) -> None:
-    """Turn drives into states, in place, from known first states."""
-    state = starts
-    for decay, drive in zip(decays, drives, strict=True):
-        state = drive.addcmul_(decay, state)
+    In reverse ``x_t += a_t * x_{t+1}``. ``decay`` (L - 1, ...) is between neighbours; it is lost.
+    """
+    if len(state) == 1:
+        return
+    even, odd = state[::2], state[1::2]
+    within, between = decay[::2], decay[1::2]  # of pairs, and from one pair to the next
+    if reverse:
+        even[: len(odd)].addcmul_(within, odd)
+        _scan(within[: len(between)].mul_(between), even, reverse)
+        odd[: len(between)].addcmul_(between, even[1:])
+    else:
+        odd.addcmul_(within, even[: len(odd)])
+        _scan(within[1:].mul_(between[: len(odd) - 1]), odd)
+        even[1:].addcmul_(between, odd[: len(between)])

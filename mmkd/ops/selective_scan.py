@@ -156,16 +156,8 @@ def _in_one_type(u: Tensor, *others: Tensor | None) -> list[Tensor]:
 
 # A graph break: the compiler would unroll the loops.
 @torch.compiler.disable
-def _blocked_scan(u, delta, A, B, C, D, delta_bias, delta_softplus) -> Tensor:
-    samples, groups = B.shape[:2]
-    u_, delta = (x.reshape(samples * groups, -1, u.shape[2]) for x in (u, delta))
-    A, D, delta_bias = (
-        x.view(groups, -1, *x.shape[1:]).repeat(samples, *(1,) * x.ndim) for x in (A, D, delta_bias)
-    )
-    y = BlockedScan.apply(
-        u_, delta, A, B.flatten(0, 1), C.flatten(0, 1), D, delta_bias, delta_softplus
-    )
-    return y.view(u.shape)
+def _blocked_scan(*inputs) -> Tensor:
+    return BlockedScan.apply(*inputs)
 
 
 @torch.compiler.disable

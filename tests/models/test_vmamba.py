@@ -142,6 +142,18 @@ def test_blocks_that_are_computed_anew_give_the_same_and_keep_less():
     assert kept[1] < kept[0] / 3
 
 
+def test_a_compiled_block_has_the_values_and_gradients_of_the_eager_one():
+    torch.manual_seed(0)
+    block = VMamba(**SMALL).layers[0].blocks[0]
+    x = torch.randn(1, 16, 5, 6, requires_grad=True)
+    wanted = [x, *block.parameters()]
+    results = []
+    for network in (block, torch.compile(block, backend='aot_eager')):
+        y = network(x)
+        results.append([y, *torch.autograd.grad((y * y.detach().roll(1)).sum(), wanted)])
+    torch.testing.assert_close(*results)
+
+
 def test_autocast_is_close_to_full_precision():
     torch.manual_seed(0)
     network = VMamba(**SMALL).eval()

@@ -104,6 +104,7 @@ def test_every_length(length):
 def test_however_much_is_taken_at_a_time(states_held, monkeypatch):
     """One channel of one sequence (which has 160 states), some channels, some sequences, all."""
     monkeypatch.setattr('mmkd.ops.blocked_scan._SLICE', states_held)
+    monkeypatch.setattr('mmkd.ops.blocked_scan._CHANNELS', 1)
     assert_equal_to_definition(make_inputs(2, 3, 4, 2, 20))
 
 
@@ -125,8 +126,9 @@ def test_optional_inputs_and_no_softplus():
     assert_equal_to_definition(inputs[:5], delta_softplus=False)
 
 
-def test_memory_layout_of_the_input_does_not_matter():
-    inputs = make_inputs(2, 2, 3, 2, 30)
+@pytest.mark.parametrize('samples, groups', [(2, 2), (1, 1)])
+def test_memory_layout_of_the_input_does_not_matter(samples, groups):
+    inputs = make_inputs(samples, groups, 3, 2, 30)
     turned = [x.detach().transpose(-1, -2).contiguous().transpose(-1, -2) for x in inputs[:5]]
     turned = [x.requires_grad_() for x in [*turned, *inputs[5:]]]
     found, expected = (values_and_gradients(selective_scan, x) for x in (turned, inputs))
