@@ -61,7 +61,7 @@ PHASES = ['starting'] + [
 FINAL = ('student/iter_6.pth', 'student/best.pth', 'teacher/iter_6.pth', 'teacher/best.pth')
 
 
-@HOOKS.register_module()
+@HOOKS.register_module(force=True)  # whoever runs this file twice has it twice
 class PhaseHook(Hook):
     """Tells the parent process, in memory that outlives a kill, what the training is doing."""
 

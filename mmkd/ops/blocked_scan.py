@@ -54,7 +54,8 @@ class BlockedScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, y_grad: Tensor) -> tuple[Tensor | None, ...]:
-        tensors = _by_sequence(*ctx.saved_tensors)
+        inputs = ctx.saved_tensors  # once: a block that is computed anew allows no second reading
+        tensors = _by_sequence(*inputs)
         y_grad = y_grad.reshape(tensors[0].shape).contiguous()
         grads = [torch.empty_like(x) for x in tensors]
         for i in _SHARED:
@@ -62,8 +63,7 @@ class BlockedScan(torch.autograd.Function):
         for part in _slices(tensors[2].shape, y_grad.shape[2]):
             _backward_of_slice(_take(tensors, part), y_grad[part], ctx.softplus, _take(grads, part))
         # A, D and delta_bias belong to all samples.
-        shapes = [x.shape for x in ctx.saved_tensors]
-        grads = [_sum(g.view(-1, *s), 0) for g, s in zip(grads, shapes, strict=True)]
+        grads = [_sum(g.view(-1, *x.shape), 0) for g, x in zip(grads, inputs, strict=True)]
         return *grads, None
 
 
