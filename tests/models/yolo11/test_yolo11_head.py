@@ -1,5 +1,4 @@
 import math
-import multiprocessing
 
 import pytest
 import torch
@@ -188,6 +187,13 @@ def test_bins_are_fixed(network):
     assert network.bbox_head.decode((level, empty, empty)).tolist() == [[[4, 4 - 120, 28, 12]]]
 
 
+def one_of_two(rank, folder, head, outputs, truth):
+    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    own = [tuple(level[rank : rank + 1] for level in levels) for levels in outputs]
+    torch.save(head.loss_by_feat(*own, truth[rank : rank + 1], []), folder / f'{rank}.pth')
+    dist.destroy_process_group()
+
+
 @torch.no_grad()
 def test_processes_share_one_normaliser(build, tmp_path):
     """Two processes with an image each: the mean of their losses is one process's loss of both."""
@@ -196,22 +202,8 @@ def test_processes_share_one_normaliser(build, tmp_path):
     few, many = [[8, 8, 50, 60]], [[8 * i, 4 * i, 8 * i + 30, 4 * i + 25] for i in range(8)]
     truth = [sample(boxes, [0] * len(boxes)).gt_instances for boxes in (few, many)]
     expected = head.loss_by_feat(*outputs, truth, [])
-
-    def one_of_two(rank):
-        dist.init_process_group(
-            'gloo', init_method=f'file://{tmp_path}/store', rank=rank, world_size=2
-        )
-        own = [tuple(level[rank : rank + 1] for level in levels) for levels in outputs]
-        torch.save(head.loss_by_feat(*own, truth[rank : rank + 1], []), tmp_path / f'{rank}.pth')
-
-    processes = [
-        multiprocessing.get_context('fork').Process(target=one_of_two, args=(rank,))
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(100)
+    # Not forked: OpenMP's threads do not survive in a fork of a process that has used them.
+    torch.multiprocessing.spawn(one_of_two, (tmp_path, head, outputs, truth), nprocs=2, daemon=True)
     losses = [torch.load(tmp_path / f'{rank}.pth', weights_only=True) for rank in range(2)]
     for name, value in expected.items():
         torch.testing.assert_close((losses[0][name] + losses[1][name]) / 2, value)
