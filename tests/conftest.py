@@ -16,6 +16,7 @@ if not torch.cuda.is_available():
 from hypothesis import settings
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope, init_default_scope
+from torch.overrides import TorchFunctionMode
 
 import mmkd  # noqa: F401  (registers)
 from mmkd import configs
@@ -94,6 +95,23 @@ model = dict(
             student='bbox_head[0][1]', teacher='bbox_head[0][1]',
             loss=dict(type='FeatureMSELoss'))))
 """
+
+
+class LargestTensor(TorchFunctionMode):
+    """How many elements of four bytes the largest tensor takes that is made within."""
+
+    elements = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        output = func(*args, **(kwargs or {}))
+        if isinstance(output, torch.Tensor):
+            self.elements = max(self.elements, output.untyped_storage().nbytes() // 4)
+        return output
+
+
+@pytest.fixture
+def largest_tensor() -> LargestTensor:
+    return LargestTensor()
 
 
 @pytest.fixture(autouse=True)

@@ -19,25 +19,6 @@ from mmkd.ops.selective_scan import (
 NAMES = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
 
 
-def make_inputs(samples, groups, channels, states, length, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape):
-        return torch.randn(*shape, generator=generator, dtype=dtype)
-
-    total = groups * channels
-    inputs = [
-        draw(samples, total, length),
-        draw(samples, total, length),
-        -draw(total, states).abs() - 0.1,
-        draw(samples, groups, states, length),
-        draw(samples, groups, states, length),
-        draw(total),
-        draw(total),
-    ]
-    return [x.requires_grad_() for x in inputs]
-
-
 def values_and_gradients(scan, inputs, **options):
     y = scan(*inputs, **options)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
@@ -90,28 +71,28 @@ def test_fixtures(shared, name, backend):
     length=st.integers(1, 70),
     seed=st.integers(0, 1000),
 )
-def test_blocks_equal_the_definition(samples, groups, channels, states, length, seed):
-    inputs = make_inputs(samples, groups, channels, states, length, seed=seed)
+def test_blocks_equal_the_definition(scan_inputs, samples, groups, channels, states, length, seed):
+    inputs = scan_inputs(samples, groups, channels, states, length, seed=seed)
     assert_equal_to_definition(inputs)
 
 
 @pytest.mark.parametrize('length', [1, 2, 3, 4, 5, 49, 50, 1000, 4097])
-def test_every_length(length):
-    assert_equal_to_definition(make_inputs(1, 2, 2, 1, length))
+def test_every_length(scan_inputs, length):
+    assert_equal_to_definition(scan_inputs(1, 2, 2, 1, length))
 
 
 @pytest.mark.parametrize('states_held', [1, 100, 400, 10**6])
-def test_however_much_is_taken_at_a_time(states_held, monkeypatch):
+def test_however_much_is_taken_at_a_time(scan_inputs, states_held, monkeypatch):
     """One channel of one sequence (which has 160 states), some channels, some sequences, all."""
     monkeypatch.setattr('mmkd.ops.blocked_scan._SLICE', states_held)
     monkeypatch.setattr('mmkd.ops.blocked_scan._CHANNELS', 1)
-    assert_equal_to_definition(make_inputs(2, 3, 4, 2, 20))
+    assert_equal_to_definition(scan_inputs(2, 3, 4, 2, 20))
 
 
 @pytest.mark.parametrize('step', [-40.0, 40.0])
-def test_decays_that_hold_or_vanish(step):
+def test_decays_that_hold_or_vanish(scan_inputs, step):
     """Over 2000 positions the states' products of decays are near 1, or far below what is 0."""
-    inputs = make_inputs(1, 2, 2, 2, 2000)
+    inputs = scan_inputs(1, 2, 2, 2, 2000)
     with torch.no_grad():
         inputs[1].add_(step)
     assert_equal_to_definition(inputs)
@@ -119,16 +100,16 @@ def test_decays_that_hold_or_vanish(step):
     assert_equal_to_definition(float32, tolerance=1e-4)
 
 
-def test_optional_inputs_and_no_softplus():
-    inputs = make_inputs(2, 2, 3, 2, 30)
+def test_optional_inputs_and_no_softplus(scan_inputs):
+    inputs = scan_inputs(2, 2, 3, 2, 30)
     with torch.no_grad():
         inputs[1].abs_()
     assert_equal_to_definition(inputs[:5], delta_softplus=False)
 
 
 @pytest.mark.parametrize('samples, groups', [(2, 2), (1, 1)])
-def test_memory_layout_of_the_input_does_not_matter(samples, groups):
-    inputs = make_inputs(samples, groups, 3, 2, 30)
+def test_memory_layout_of_the_input_does_not_matter(scan_inputs, samples, groups):
+    inputs = scan_inputs(samples, groups, 3, 2, 30)
     turned = [x.detach().transpose(-1, -2).contiguous().transpose(-1, -2) for x in inputs[:5]]
     turned = [x.requires_grad_() for x in [*turned, *inputs[5:]]]
     found, expected = (values_and_gradients(selective_scan, x) for x in (turned, inputs))
@@ -136,8 +117,8 @@ def test_memory_layout_of_the_input_does_not_matter(samples, groups):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype):
-    inputs = [x.detach().to(dtype).requires_grad_() for x in make_inputs(1, 2, 3, 2, 300)]
+def test_half_precision_is_computed_in_float32(scan_inputs, dtype):
+    inputs = [x.detach().to(dtype).requires_grad_() for x in scan_inputs(1, 2, 3, 2, 300)]
     exact = selective_scan_reference(*(x.float() for x in inputs))
     with torch.autocast('cpu', torch.bfloat16):
         y = selective_scan(*inputs)
@@ -146,9 +127,9 @@ def test_half_precision_is_computed_in_float32(dtype):
     torch.testing.assert_close(y, exact.to(dtype))
 
 
-def test_saves_no_states():
+def test_saves_no_states(scan_inputs):
     """What autograd keeps does not grow with d_state times L, but for B and C themselves."""
-    inputs = make_inputs(1, 1, 16, 16, 400)
+    inputs = scan_inputs(1, 1, 16, 16, 400)
     kept = {}
 
     def keep(x):
@@ -161,8 +142,8 @@ def test_saves_no_states():
     assert inputs[0].nbytes * 16 > 3 * sum(x.nbytes for x in inputs)
 
 
-def test_compiles():
-    inputs = make_inputs(1, 2, 3, 2, 50)
+def test_compiles(scan_inputs):
+    inputs = scan_inputs(1, 2, 3, 2, 50)
 
     def doubled(*args):
         return 2 * selective_scan(*args)
@@ -186,8 +167,8 @@ def test_compiles():
         ('A', (6,), 'A of shape'),
     ],
 )
-def test_wrong_shapes_are_named(name, shape, message):
-    inputs = dict(zip(NAMES, make_inputs(2, 2, 3, 2, 30), strict=True))
+def test_wrong_shapes_are_named(scan_inputs, name, shape, message):
+    inputs = dict(zip(NAMES, scan_inputs(2, 2, 3, 2, 30), strict=True))
     inputs[name] = torch.zeros(shape)
     with pytest.raises(UserError, match=message):
         selective_scan(**inputs)
@@ -207,17 +188,17 @@ def test_backend_by_argument_and_environment(monkeypatch):
         choose_backend(cpu)
 
 
-def test_the_backend_is_named_once(caplog):
+def test_the_backend_is_named_once(scan_inputs, caplog):
     MMLogger.get_current_instance().addHandler(caplog.handler)
     _log_once.cache_clear()
     for _ in range(2):
-        selective_scan(*make_inputs(1, 1, 1, 1, 1), backend='torch')
+        selective_scan(*scan_inputs(1, 1, 1, 1, 1), backend='torch')
     MMLogger.get_current_instance().removeHandler(caplog.handler)
     assert caplog.text.count('selective scan on cpu: backend torch') == 1
 
 
-def test_forced_backend_that_is_absent():
+def test_forced_backend_that_is_absent(scan_inputs):
     installed = importlib.util.find_spec('mamba_ssm') is not None
     message = 'needs tensors on a CUDA device' if installed else 'mamba_ssm is not installed'
     with pytest.raises(UserError, match=message):
-        selective_scan(*make_inputs(1, 1, 1, 1, 1), backend='mamba')
+        selective_scan(*scan_inputs(1, 1, 1, 1, 1), backend='mamba')

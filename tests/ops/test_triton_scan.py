@@ -20,16 +20,6 @@ CUDA = torch.cuda.is_available()
 DEVICE = 'cuda' if CUDA else 'cpu'
 
 
-def make_inputs(samples, groups, channels, states, length, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    total = groups * channels
-    shapes = [(samples, total, length)] * 2 + [(total, states)]
-    shapes += [(samples, groups, states, length)] * 2 + [(total,)] * 2
-    inputs = [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
-    inputs[2] = -inputs[2].abs() - 0.1
-    return [x.to(DEVICE).requires_grad_() for x in inputs]
-
-
 def assert_equal_to_definition(inputs, tolerance=1e-10, **options):
     results = []
     for scan in (
@@ -54,36 +44,38 @@ def assert_equal_to_definition(inputs, tolerance=1e-10, **options):
     length=st.integers(1, 20),
     seed=st.integers(0, 1000),
 )
-def test_equals_the_definition(samples, groups, channels, states, length, seed):
-    assert_equal_to_definition(make_inputs(samples, groups, channels, states, length, seed=seed))
+def test_equals_the_definition(scan_inputs, samples, groups, channels, states, length, seed):
+    assert_equal_to_definition(
+        scan_inputs(samples, groups, channels, states, length, seed=seed, device=DEVICE)
+    )
 
 
-def test_sixteen_states():
-    assert_equal_to_definition(make_inputs(1, 1, 2, 16, 5))
+def test_sixteen_states(scan_inputs):
+    assert_equal_to_definition(scan_inputs(1, 1, 2, 16, 5, device=DEVICE))
 
 
 @pytest.mark.parametrize('length', [256, 10000 if CUDA else 515])
-def test_chunks_hand_their_state_on(length):
-    assert_equal_to_definition(make_inputs(1, 2, 1, 1, length))
+def test_chunks_hand_their_state_on(scan_inputs, length):
+    assert_equal_to_definition(scan_inputs(1, 2, 1, 1, length, device=DEVICE))
 
 
 @pytest.mark.parametrize('step', [-40.0, -9.0, 40.0])
-def test_float32(step):
-    inputs = make_inputs(1, 1, 2, 1, 40, dtype=torch.float32)
+def test_float32(scan_inputs, step):
+    inputs = scan_inputs(1, 1, 2, 1, 40, dtype=torch.float32, device=DEVICE)
     with torch.no_grad():
         inputs[1].add_(step)
     assert_equal_to_definition(inputs, tolerance=1e-5)
 
 
-def test_optional_inputs_and_no_softplus():
-    inputs = make_inputs(2, 2, 3, 2, 30)[:5]
+def test_optional_inputs_and_no_softplus(scan_inputs):
+    inputs = scan_inputs(2, 2, 3, 2, 30, device=DEVICE)[:5]
     with torch.no_grad():
         inputs[1].abs_()
     assert_equal_to_definition(inputs, delta_softplus=False)
 
 
-def test_memory_layout_of_the_input_does_not_matter():
-    inputs = make_inputs(2, 2, 3, 2, 30)
+def test_memory_layout_of_the_input_does_not_matter(scan_inputs):
+    inputs = scan_inputs(2, 2, 3, 2, 30, device=DEVICE)
     turned = [x.detach().mT.contiguous().mT.requires_grad_() for x in inputs[:5]]
     found = selective_scan(*turned, *inputs[5:], backend='triton')
     expected = selective_scan(*inputs, backend='triton')
