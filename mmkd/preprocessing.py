@@ -52,6 +52,22 @@ class Preprocessing:
             pad_value=config.get('pad_val', config.get('pad_value', 0)),
         )
 
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width that the network gets of images of ``size``."""
+        return tuple(-(-side // self.divisor) * self.divisor for side in size)
+
+    def check_size(self, size: tuple[int, int], option: str) -> None:
+        """Refuse a size, given by ``option``, that images never have after padding.
+
+        Raises:
+            UserError: it is no multiple of the divisor.
+        """
+        if self.padded(size) != size:
+            raise UserError(
+                f'{option}; allowed: multiples of {self.divisor}, to which the '
+                "network's data_preprocessor pads"
+            )
+
 
 class TeacherInputs:
     """Turns the student's preprocessed batch into the teacher's.

@@ -318,6 +318,22 @@ def test_a_detectors_boxes_are_its_own(text, padding, folder, monkeypatch, capfd
     assert (cv2.imread(str(picture / '0.png')) != cv2.imread(str(folder / 'images/0.png'))).any()
 
 
+def test_a_detector_is_exported_at_the_size_of_padded_images(folder, monkeypatch, capfd, tmp_path):
+    pipeline = [dict(type='mmkd.LoadStreet'), dict(type='PackDetInputs', meta_keys=())]
+    data = dict(type='mmkd.StreetScenesDetection', length=1, size=(60, 97), pipeline=pipeline)
+    text = f'{YOLO}test_dataloader = dict(dataset={data})'
+    detector = save(folder, 'padded', text, 'mmdet')
+    args = [*detector, '--out', tmp_path / 'detector.onnx']
+    status, said, errors = run(monkeypatch, capfd, 'export', *args)
+    assert status == 0, errors
+    assert 'for 64 x 128 pixels' in said
+    status, _, errors = run(monkeypatch, capfd, 'export', *args, '--size', 60, 97)
+    message = (
+        "--size 60 97; allowed: multiples of 32, to which the network's data_preprocessor pads"
+    )
+    assert status == 2 and errors.strip().endswith(f'error: {message}')
+
+
 @pytest.mark.parametrize(
     'args, message',
     [

@@ -58,3 +58,12 @@ def test_one_network_and_bad_sizes(recipe_file, monkeypatch, capfd):
     for option in ('--batch', '--repeats'):
         status, _, errors = profile(monkeypatch, capfd, recipe_file, option, 0)
         assert status == 2 and f'error: {option} 0; allowed: 1 and above' in errors
+
+
+def test_sizes_that_padding_never_makes_are_named(detection_files, monkeypatch, capfd):
+    args = [detection_files['recipe'], '--sizes', '240x320']
+    status, _, errors = profile(monkeypatch, capfd, *args)
+    message = (
+        "--sizes 240x320; allowed: multiples of 32, to which the network's data_preprocessor pads"
+    )
+    assert status == 2 and errors.strip() == f'error: {message}'

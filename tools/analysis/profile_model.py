@@ -9,14 +9,14 @@ import argparse
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from torch import nn
 
 from mmkd.benchmark.timing import median_ms
 from mmkd.complexity import ImagePass, flop_count, parameter_count
-from mmkd.configs import is_distillation, load_config
+from mmkd.configs import is_distillation, load_config, model_config
 from mmkd.engine.launch import run_tool
 from mmkd.errors import UserError
 from mmkd.inference import build_network
+from mmkd.preprocessing import Preprocessing
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,12 +37,11 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def networks_of(config: Config) -> dict[str, nn.Module]:
-    """The student and the teacher of a distillation, or the one network of another config."""
+def networks_of(config: Config) -> dict[str, Config]:
+    """What is about the student and the teacher of a distillation, or another config's network."""
     if not is_distillation(config):
-        return {'network': build_network(config)}
-    teacher = load_config(config.model.teacher.config)
-    return {'student': build_network(config), 'teacher': build_network(teacher)}
+        return {'network': config}
+    return {'student': config, 'teacher': load_config(config.model.teacher.config)}
 
 
 def main() -> None:
@@ -53,7 +52,12 @@ def main() -> None:
             raise UserError(f'--{name} {getattr(args, name)}; allowed: 1 and above')
     if args.threads:
         torch.set_num_threads(args.threads)
-    networks = networks_of(load_config(args.config))
+    configs = networks_of(load_config(args.config))
+    for config in configs.values():
+        preprocessing = Preprocessing.from_config(model_config(config).get('data_preprocessor'))
+        for size in sizes:
+            preprocessing.check_size(size, f'--sizes {size[0]}x{size[1]}')
+    networks = {name: build_network(config) for name, config in configs.items()}
     flops = {(n, size): flop_count(net, size) for n, net in networks.items() for size in sizes}
     networks = {name: network.to(get_device()) for name, network in networks.items()}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'

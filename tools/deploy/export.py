@@ -81,7 +81,7 @@ def check_args(args: argparse.Namespace, config: Config) -> None:
 
 
 def test_size(config: Config) -> tuple[int, int]:
-    """Height and width of the first test image, as the network gets it."""
+    """Height and width of the first test image, before padding."""
     sample = DATASETS.build(config.test_dataloader.dataset)[0]
     return tuple(sample['inputs'].shape[-2:])
 
@@ -150,8 +150,9 @@ def main() -> None:
     network = MODELS.build(config.model).eval()
     load_weights(network, load_checkpoint_file(args.checkpoint), f'checkpoint {args.checkpoint}')
 
-    size = tuple(args.size) if args.size else test_size(config)
     preprocessing = Preprocessing.from_config(config.model.get('data_preprocessor'))
+    size = tuple(args.size) if args.size else preprocessing.padded(test_size(config))
+    preprocessing.check_size(size, f'--size {size[0]} {size[1]}')
     module = deployed(network, preprocessing if args.preprocess else None, args.argmax)
     if args.evaluate and 'boxes' in module.outputs:
         raise UserError('--evaluate is for segmentors: the suppression of boxes is not in the file')
