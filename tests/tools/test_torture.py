@@ -1,6 +1,7 @@
 """A short torture: real trainings, killed a few times."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,4 +16,5 @@ def test_a_training_survives_kills():
         capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
-    assert '| 4 | 4 |' in result.stdout.splitlines()[-3]
+    # Other processes' words may stand anywhere between.
+    assert re.search(r'\| in all, .* \| 4 \| 4 \|', result.stdout), result.stdout
