@@ -8,7 +8,7 @@ _base_ = [
 load_from = 'work_dirs/fast_scnn_streets_long/best.pth'
 model = dict(
     teacher=dict(
-        config='configs/teachers/segformer_b0_camvid_pretrained.py',
-        checkpoint='work_dirs/segformer_b0_camvid_pretrained/best.pth',
+        config='configs/teachers/segformer_b0_camvid_restarted.py',
+        checkpoint='work_dirs/segformer_b0_camvid_restarted/best.pth',
     ),
 )
