@@ -1,3 +1,4 @@
 _base_ = './fastscnn_kd.py'
 # Where every class is, in place of what every pixel is.
-model = dict(distill=dict(logits=dict(loss=dict(type='CWDLoss'))))
+# The temperature is its paper's.
+model = dict(distill=dict(logits=dict(loss=dict(type='CWDLoss', tau=4.0))))

@@ -20,7 +20,7 @@ model = dict(
         logits=dict(
             student='decode_head.conv_seg',
             teacher='decode_head.conv_seg',
-            loss=dict(type='LogitKDLoss', tau=4.0),
+            loss=dict(type='LogitKDLoss', tau=1.0),
             weight=1.0,  # alpha
         ),
     ),
