@@ -116,6 +116,31 @@ def tap_map(term: Term, tap: Tap, value: object) -> Tensor | None:
     return attention_map(value, **{name: v for name, v in own.items() if v is not None})
 
 
+def pull_map(term: Term, tap: Tap, student: Recording, teacher: Recording) -> Tensor | None:
+    """Where a term would change the student: how much its loss answers to each place of a tap.
+
+    That is the norm over channels of the loss's gradient by the tapped feature. Pixels whose label
+    is ignored count.
+
+    Args:
+        term: the term.
+        tap: one of its taps of the student.
+        student, teacher: what the two networks recorded.
+
+    Returns:
+        (N, h, w), from 0 on; None where nothing lies on a grid.
+    """
+    feature = student.read(tap)
+    if not isinstance(feature, Tensor) or feature.ndim != 4:
+        return None
+    tracked = feature.requires_grad
+    feature.requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(term(student, teacher), feature)
+    feature.requires_grad_(tracked)
+    return gradient.norm(dim=1)
+
+
 def attention_received(attention: Attention | ScanInputs) -> Tensor | None:
     """How much the tokens are attended to, the mean over heads and queries, on the keys' grid.
 

@@ -21,7 +21,7 @@ def test_a_config_does_not_differ_from_itself(configs):
 def test_a_distillation_against_the_student_alone(configs):
     assert differences(configs['kd'], configs['alone']) == [
         'The teacher is segformer_b0_streets instead of nobody.',
-        "There is a term logits: LogitKDLoss (tau=4) between the student's decode_head.conv_seg "
+        "There is a term logits: LogitKDLoss (tau=1) between the student's decode_head.conv_seg "
         "and the teacher's decode_head.conv_seg, weight 1.",
     ]
     assert differences(configs['alone'], configs['kd']) == [

@@ -79,7 +79,7 @@ def test_input_gradients_are_read_on_both_sides(recipe):
 
 
 @pytest.mark.parametrize('recipe', ['detection', 'segmentation'])
-def test_show_attention_draws_teacher_and_student(
+def test_show_attention_draws_teacher_student_and_what_is_asked(
     recipe, detection_files, recipe_file, tmp_path, monkeypatch
 ):
     config = detection_files['recipe'] if recipe == 'detection' else recipe_file
@@ -87,11 +87,12 @@ def test_show_attention_draws_teacher_and_student(
     assert command(monkeypatch, 'show_attention', config, out) == 0
     sheet = cv2.imread(str(out))
     width = 432 if recipe == 'detection' else 384
-    assert sheet.shape == (2 * (288 + 28), 3 * width + 2 * 4, 3)
-    # Both rows begin with the image; the maps of random networks differ.
-    upper, lower = np.split(sheet, 2)
-    assert np.array_equal(upper[28:, :width], lower[28:, :width])
-    assert not np.array_equal(upper[28:, width:], lower[28:, width:])
+    assert sheet.shape == (3 * (288 + 28), 3 * width + 2 * 4, 3)
+    # All rows begin with the image; what random networks look at differs, and what is asked.
+    rows = np.split(sheet, 3)
+    for row, other in ((0, 1), (1, 2)):
+        assert np.array_equal(rows[row][28:, :width], rows[other][28:, :width])
+        assert not np.array_equal(rows[row][28:, width:], rows[other][28:, width:])
 
 
 @pytest.fixture

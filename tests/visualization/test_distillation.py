@@ -6,9 +6,9 @@ import torch
 from mmkd.attention_taps import Attention
 from mmkd.ops.hidden_attention import hidden_attention, merge_attention
 from mmkd.scan_taps import ScanInputs
-from mmkd.taps import INPUT_GRADIENT, parse_tap
+from mmkd.taps import INPUT_GRADIENT, Recording, parse_tap
 from mmkd.term import build_term
-from mmkd.visualization.distillation import attention_received, spectrum, tap_map
+from mmkd.visualization.distillation import attention_received, pull_map, spectrum, tap_map
 
 
 def test_a_waves_spectrum_is_two_points_about_the_centre():
@@ -30,6 +30,30 @@ def test_a_feature_is_mapped_as_its_loss_maps_it():
     )
     torch.testing.assert_close(tap_map(term, INPUT_GRADIENT, feature), feature.abs().sum(1))
     assert tap_map(term, parse_tap('neck'), feature[0]) is None
+
+
+def test_a_term_pulls_where_its_loss_has_a_gradient():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 2, 3, 4, 5, generator=generator)
+    recordings = student, teacher = Recording(['neck']), Recording(['neck'])
+    for recording, feature in zip(recordings, features, strict=True):
+        recording.add('neck', feature)
+    term = build_term(
+        'hint', dict(student='neck', teacher='neck', loss=dict(type='FeatureMSELoss'))
+    )
+    expected = 2 * (features[0] - features[1]).norm(dim=1) / features[0].numel()
+    with torch.no_grad():  # as networks are read
+        torch.testing.assert_close(pull_map(term, parse_tap('neck'), *recordings), expected)
+    assert not student.read(parse_tap('neck')).requires_grad
+
+
+def test_what_lies_on_no_grid_is_not_drawn():
+    recording = Recording(['attn'])
+    recording.add('attn', Attention(torch.randn(1, 2, 6, 4), torch.randn(1, 2, 4, 4)))
+    term = build_term(
+        'graph', dict(student='attn', teacher='attn', loss=dict(type='FeatureMSELoss'))
+    )
+    assert pull_map(term, parse_tap('attn'), recording, recording) is None
 
 
 def test_received_attention_is_the_mean_over_heads_and_queries():

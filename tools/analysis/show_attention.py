@@ -1,4 +1,8 @@
-"""Draw the attention maps of a distillation's teacher and student, layer by layer, as one PNG."""
+"""Draw what a distillation's terms look at, and what they ask of the student, as one PNG.
+
+The rows: the attention maps of the teacher, those of the student, and where each term's loss would
+change the student's feature.
+"""
 
 import argparse
 
@@ -10,7 +14,7 @@ from mmkd.engine.files import write_atomically
 from mmkd.engine.launch import add_trust_argument, run_tool
 from mmkd.taps import Recording, Tap
 from mmkd.term import Term
-from mmkd.visualization.distillation import tap_map
+from mmkd.visualization.distillation import pull_map, tap_map
 from mmkd.visualization.heat import overlay
 from mmkd.visualization.panel import panel, stack
 from mmkd.visualization.reading import Reading, read_networks
@@ -44,6 +48,17 @@ def row(side: str, reading: Reading, taps: list[tuple[Term, Tap]], recording: Re
     return pictures
 
 
+def asked(reading: Reading, taps: list[tuple[Term, Tap]]) -> dict:
+    """A picture for every tap of the student, by title: where its term would change it."""
+    pictures = {'asked of the student': reading.image}
+    for term, tap in taps:
+        pull = pull_map(term, tap, reading.student, reading.teacher)
+        if pull is not None:
+            grid = reading.crop(pull[0])
+            pictures[f'by {term.name} at {tap}'] = overlay(reading.image, grid, float(grid.max()))
+    return pictures
+
+
 def main() -> None:
     args = parse_args()
     reading = read_networks(load_config(args.config), args.checkpoint, args.index)
@@ -53,6 +68,7 @@ def main() -> None:
     rows = [
         row('teacher', reading, teacher, reading.teacher),
         row('student', reading, student, reading.student),
+        asked(reading, student),
     ]
     encoded = cv2.imencode('.png', stack([panel(pictures) for pictures in rows]))[1].tobytes()
     write_atomically(args.out, encoded)
