@@ -147,12 +147,11 @@ def main() -> None:
     check_args(args, trained)
     config = student_config(trained)
     init_default_scope(config.get('default_scope', 'mmseg'))
-    network = MODELS.build(config.model).eval()
-    load_weights(network, load_checkpoint_file(args.checkpoint), f'checkpoint {args.checkpoint}')
-
     preprocessing = Preprocessing.from_config(config.model.get('data_preprocessor'))
     size = tuple(args.size) if args.size else preprocessing.padded(test_size(config))
     preprocessing.check_size(size, f'--size {size[0]} {size[1]}')
+    network = MODELS.build(config.model).eval()
+    load_weights(network, load_checkpoint_file(args.checkpoint), f'checkpoint {args.checkpoint}')
     module = deployed(network, preprocessing if args.preprocess else None, args.argmax)
     if args.evaluate and 'boxes' in module.outputs:
         raise UserError('--evaluate is for segmentors: the suppression of boxes is not in the file')
