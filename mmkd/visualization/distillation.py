@@ -116,7 +116,8 @@ def tap_map(term: Term, tap: Tap, value: object) -> Tensor | None:
     return attention_map(value, **{name: v for name, v in own.items() if v is not None})
 
 
-def pull_map(term: Term, tap: Tap, student: Recording, teacher: Recording) -> Tensor | None:
+@torch.enable_grad()
+def pull_maps(term: Term, student: Recording, teacher: Recording) -> dict[Tap, Tensor]:
     """Where a term would change the student: how much its loss answers to each place of a tap.
 
     That is the norm over channels of the loss's gradient by the tapped feature. Pixels whose label
@@ -124,21 +125,22 @@ def pull_map(term: Term, tap: Tap, student: Recording, teacher: Recording) -> Te
 
     Args:
         term: the term.
-        tap: one of its taps of the student.
         student, teacher: what the two networks recorded.
 
     Returns:
-        (N, h, w), from 0 on; None where nothing lies on a grid.
+        (N, h, w), from 0 on, of each of the student's taps that lies on a grid.
     """
-    feature = student.read(tap)
-    if not isinstance(feature, Tensor) or feature.ndim != 4:
-        return None
-    tracked = feature.requires_grad
-    feature.requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(term(student, teacher), feature)
-    feature.requires_grad_(tracked)
-    return gradient.norm(dim=1)
+    read = {tap: student.read(tap) for tap in term.student_taps}
+    features = {t: f for t, f in read.items() if isinstance(f, Tensor) and f.ndim == 4}
+    if not features:
+        return {}
+    tracked = [feature.requires_grad for feature in features.values()]
+    for feature in features.values():
+        feature.requires_grad_()
+    gradients = torch.autograd.grad(term(student, teacher), list(features.values()))
+    for feature, before in zip(features.values(), tracked, strict=True):
+        feature.requires_grad_(before)
+    return {tap: g.norm(dim=1) for tap, g in zip(features, gradients, strict=True)}
 
 
 def attention_received(attention: Attention | ScanInputs) -> Tensor | None:

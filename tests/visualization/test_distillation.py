@@ -8,7 +8,7 @@ from mmkd.ops.hidden_attention import hidden_attention, merge_attention
 from mmkd.scan_taps import ScanInputs
 from mmkd.taps import INPUT_GRADIENT, Recording, parse_tap
 from mmkd.term import build_term
-from mmkd.visualization.distillation import attention_received, pull_map, spectrum, tap_map
+from mmkd.visualization.distillation import attention_received, pull_maps, spectrum, tap_map
 
 
 def test_a_waves_spectrum_is_two_points_about_the_centre():
@@ -43,7 +43,8 @@ def test_a_term_pulls_where_its_loss_has_a_gradient():
     )
     expected = 2 * (features[0] - features[1]).norm(dim=1) / features[0].numel()
     with torch.no_grad():  # as networks are read
-        torch.testing.assert_close(pull_map(term, parse_tap('neck'), *recordings), expected)
+        pulls = pull_maps(term, *recordings)
+    torch.testing.assert_close(pulls, {parse_tap('neck'): expected})
     assert not student.read(parse_tap('neck')).requires_grad
 
 
@@ -53,7 +54,7 @@ def test_what_lies_on_no_grid_is_not_drawn():
     term = build_term(
         'graph', dict(student='attn', teacher='attn', loss=dict(type='FeatureMSELoss'))
     )
-    assert pull_map(term, parse_tap('attn'), recording, recording) is None
+    assert pull_maps(term, recording, recording) == {}
 
 
 def test_received_attention_is_the_mean_over_heads_and_queries():

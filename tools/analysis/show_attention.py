@@ -14,7 +14,7 @@ from mmkd.engine.files import write_atomically
 from mmkd.engine.launch import add_trust_argument, run_tool
 from mmkd.taps import Recording, Tap
 from mmkd.term import Term
-from mmkd.visualization.distillation import pull_map, tap_map
+from mmkd.visualization.distillation import pull_maps, tap_map
 from mmkd.visualization.heat import overlay
 from mmkd.visualization.panel import panel, stack
 from mmkd.visualization.reading import Reading, read_networks
@@ -48,12 +48,11 @@ def row(side: str, reading: Reading, taps: list[tuple[Term, Tap]], recording: Re
     return pictures
 
 
-def asked(reading: Reading, taps: list[tuple[Term, Tap]]) -> dict:
+def asked(reading: Reading) -> dict:
     """A picture for every tap of the student, by title: where its term would change it."""
     pictures = {'asked of the student': reading.image}
-    for term, tap in taps:
-        pull = pull_map(term, tap, reading.student, reading.teacher)
-        if pull is not None:
+    for term in reading.distiller.distill.values():
+        for tap, pull in pull_maps(term, reading.student, reading.teacher).items():
             grid = reading.crop(pull[0])
             pictures[f'by {term.name} at {tap}'] = overlay(reading.image, grid, float(grid.max()))
     return pictures
@@ -68,7 +67,7 @@ def main() -> None:
     rows = [
         row('teacher', reading, teacher, reading.teacher),
         row('student', reading, student, reading.student),
-        asked(reading, student),
+        asked(reading),
     ]
     encoded = cv2.imencode('.png', stack([panel(pictures) for pictures in rows]))[1].tobytes()
     write_atomically(args.out, encoded)
