@@ -1,5 +1,7 @@
 # make demo and make test are all a newcomer needs; both make the environment first.
 PY := .venv/bin/python
+# Several tests at a time, each on one thread: most networks here are too small for more.
+TOGETHER := -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help env demo test lint format test-slow test-openmmlab torture docs
 
@@ -13,14 +15,14 @@ demo: env  ## train teacher, student and distilled student; a table and a pictur
 	$(PY) tools/demo.py
 
 test: env lint  ## run the tests
-	$(PY) -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m 'not slow' $(TOGETHER)
 
 test-slow: env  ## run the tests that take minutes each
 	$(PY) -m pytest -m slow
 
 test-openmmlab:  ## run the tests on OpenMMLab's original packages, in .venv-openmmlab
 	@tools/env/setup.sh openmmlab
-	.venv-openmmlab/bin/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 .venv-openmmlab/bin/python -m pytest -m 'not slow' $(TOGETHER)
 
 torture: env  ## kill trainings at random moments; 100 000 random inputs to the readers
 	$(PY) tools/torture.py --kills 50
