@@ -140,8 +140,9 @@ class YOLO11Head(BaseDenseHead):
             batch_gt_instances: ``bboxes`` (G, 4) in pixels and ``labels`` (G,) an image.
             batch_img_metas, batch_gt_instances_ignore: not used; crowds are background.
         """
-        cls_scores = [level.float() for level in cls_scores]
-        bbox_preds = [level.float() for level in bbox_preds]
+        dtype = torch.promote_types(cls_scores[0].dtype, torch.float32)
+        cls_scores = [level.to(dtype) for level in cls_scores]
+        bbox_preds = [level.to(dtype) for level in bbox_preds]
         priors = self._priors(bbox_preds)
         logits, boxes = _flatten(cls_scores), self.decode(bbox_preds)
         with torch.no_grad():
@@ -194,7 +195,7 @@ class YOLO11Head(BaseDenseHead):
         class_targets[positive, truth.labels[truth_of]] = (
             metrics / (best_metric + _METRIC_EPS) * best_overlap
         )
-        box_targets[positive] = truth.bboxes[truth_of]
+        box_targets[positive] = truth.bboxes[truth_of].to(boxes)
         return class_targets, box_targets
 
     def _priors(self, levels: tuple[Tensor, ...]) -> Tensor:
