@@ -1,6 +1,7 @@
 """Reading configs: where they are found, and the student's own config inside a distillation's."""
 
 import copy
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,14 +37,44 @@ def load_config(name: str) -> Config:
     A relative path is looked up from the working directory, then from mmkd's own folder.
 
     Raises:
-        UserError: no such config.
+        UserError: no such config, or it is none of a model.
     """
     if '::' in name:
-        return Config.fromfile(_installed_config(name))
+        return _read(_installed_config(name))
     for path in (Path(name), ROOT / name):
         if path.is_file():
-            return Config.fromfile(path)
+            return _read(path)
     raise UserError(f'config {name} does not exist')
+
+
+def load_distillation(name: str) -> Config:
+    """:func:`load_config`, of a config that distils.
+
+    Raises:
+        UserError: no such config, or one that does not.
+    """
+    config = load_config(name)
+    if not is_distillation(config):
+        found = config.get('model', {}).get('type')
+        raise UserError(f'config {name} does not distil: model.type={found}')
+    return config
+
+
+def config_name(name: str) -> str:
+    """The name of a config by itself, without folders, library and suffix."""
+    return Path(name.rpartition('::')[2]).stem
+
+
+def _read(path: Path) -> Config:
+    try:
+        config = Config.fromfile(path)
+    except SyntaxError as error:
+        raise UserError(
+            f'config {path}, or one that it inherits, line {error.lineno}: {error.msg}'
+        ) from None
+    if 'model' not in config:
+        raise UserError(f'config {path} has no model')
+    return config
 
 
 def _installed_config(name: str) -> Path:
@@ -76,7 +107,9 @@ def load_work_dir_config(work_dir: str | Path) -> Config:
         UserError: there is none, or more than one.
     """
     folder = Path(work_dir)
-    copies = sorted(path for path in folder.glob('*.py') if path.name != 'student.py')
+    # A config without a file, such as a student's that was evaluated, is copied under the time.
+    other = re.compile(r'student|\d{8}_\d{6}')
+    copies = sorted(path for path in folder.glob('*.py') if not other.fullmatch(path.stem))
     if not copies and (folder / 'student.py').is_file():
         copies = [folder / 'student.py']
     if len(copies) != 1:
@@ -100,6 +133,17 @@ def check_data_roots(config: Config, *loaders: str) -> None:
                 )
 
 
+def check_load_from(config: Config) -> None:
+    """Check that the weights to start from are there.
+
+    Raises:
+        UserError: ``load_from`` is a path of no file.
+    """
+    path = config.get('load_from')
+    if path and '://' not in path and not Path(path).is_file():
+        raise UserError(f'load_from={path} does not exist; train it first, or set another')
+
+
 def check_checkpoint_hook(config: Config) -> None:
     """Check that there is always a checkpoint from which training resumes exactly.
 
@@ -112,12 +156,20 @@ def check_checkpoint_hook(config: Config) -> None:
     """
     counts = config.get('optim_wrapper', {}).get('accumulative_counts', 1)
     hook = config.get('default_hooks', {}).get('checkpoint') or {}
-    interval = hook.get('interval', -1)
-    if not hook.get('by_epoch', True) and interval > 0 and interval % counts:
+    if hook and counts > 1 and hook.get('by_epoch', True):
         raise UserError(
-            f'default_hooks.checkpoint.interval={interval}; allowed: a multiple of '
-            f'optim_wrapper.accumulative_counts={counts}'
+            f'default_hooks.checkpoint.by_epoch=True; allowed with optim_wrapper.'
+            f'accumulative_counts={counts}: False, because an epoch may end amid an accumulation'
         )
+    intervals = {'default_hooks.checkpoint.interval': hook.get('interval', -1)}
+    if hook.get('save_best'):  # a new best is a checkpoint to resume from as well
+        intervals['train_cfg.val_interval'] = (config.get('train_cfg') or {}).get('val_interval', 1)
+    for key, interval in intervals.items():
+        if interval > 0 and interval % counts:
+            raise UserError(
+                f'{key}={interval}; allowed: a multiple of '
+                f'optim_wrapper.accumulative_counts={counts}'
+            )
     if hook.get('max_keep_ckpts') == 1:
         raise UserError(
             'default_hooks.checkpoint.max_keep_ckpts=1; allowed: 2 and above, or -1 for all: '

@@ -73,6 +73,6 @@ def _own_images(config: Config) -> Config:
     dataset.pipeline = [
         dict(step, type=loaders.get(step['type'], step['type']))
         for step in dataset.pipeline
-        if step['type'] != 'LoadAnnotations'
+        if step['type'] not in ('LoadAnnotations', 'mmkd.LoadLabels')
     ]
     return config

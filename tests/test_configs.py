@@ -12,6 +12,7 @@ from mmkd.configs import (
     check_data_roots,
     is_distillation,
     load_config,
+    load_work_dir_config,
     model_config,
     student_config,
 )
@@ -332,3 +333,26 @@ def test_yolos_average_decays_as_the_reference_does():
         decay = 0.9999 * (1 - math.exp(-step / 2000))
         expected = decay * expected + (1 - decay) * source.weight.item()
     assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        (
+            'model = dict(\n',
+            'config .*own.py, or one that it inherits, line 1: .* was never closed',
+        ),
+        ('x = 1\n', 'config .*own.py has no model'),
+    ],
+)
+def test_what_is_no_config_is_named(tmp_path, text, message):
+    (tmp_path / 'own.py').write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_config(str(tmp_path / 'own.py'))
+
+
+def test_the_copy_of_an_evaluation_is_not_the_runs_config(tmp_path):
+    (tmp_path / 'own.py').write_text('x = 1\n')
+    (tmp_path / '20260101_000000.py').write_text('x = 2\n')
+    (tmp_path / 'student.py').write_text('x = 3\n')
+    assert load_work_dir_config(tmp_path).x == 1

@@ -13,8 +13,10 @@ from mmengine.runner import Runner
 from mmseg.apis import inference_model, init_model
 
 import mmkd
+from mmkd.configs import load_config, student_config
 from mmkd.datasets import render_street
 from mmkd.errors import UserError
+from mmkd.registry import MODELS
 
 
 @pytest.fixture(scope='module')
@@ -46,6 +48,14 @@ def test_a_segmentor_predicts_as_mmseg_does(work_dir, image):
     assert own.shape == (64, 96)
     assert np.array_equal(student(image)['predictions'], own)
     assert student.model.dataset_meta['classes'][0] == 'Sky'
+
+
+def test_an_image_needs_no_label(tmp_path, image):
+    config = student_config(load_config('configs/segformer_fastscnn_freq_camvid.py'))
+    config.dump(tmp_path / 'student.py')
+    weights = MODELS.build(config.model).state_dict()
+    torch.save(dict(state_dict=weights, meta={}), tmp_path / 'best.pth')
+    assert mmkd.load_student(tmp_path, device='cpu')(image)['predictions'].shape == (64, 96)
 
 
 def test_a_detector_predicts_as_its_run_did(detection_files, tmp_path, image):

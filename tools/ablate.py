@@ -10,7 +10,7 @@ from mmkd.ablation.queue import is_finished, prepare_teachers, run_all
 from mmkd.ablation.report import summarise, to_csv, to_markdown
 from mmkd.ablation.runs import find_runs, plan_runs
 from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import positive, run_tool
 from mmkd.errors import UserError
 from mmkd.visualization.ablation_plots import curves, score_bars, to_png
 
@@ -29,13 +29,6 @@ def parse_args() -> argparse.Namespace:
     if bool(args.configs) == args.report_only:
         parser.error('give configs to train, or --report-only')
     return args
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r}; allowed: a whole number above 0')
-    return int(text)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from mmkd.configs import load_config, student_config
 from mmkd.datasets import StreetScenes, render_street
 from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import positive, run_tool
 from mmkd.errors import UserError
 from mmkd.visualization.panel import colour_labels, panel
 
@@ -34,10 +34,14 @@ RUNS = {
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
-    parser.add_argument('--iters', type=int, help='train each network this long instead')
+    parser.add_argument('--iters', type=positive, help='train each network this long instead')
     parser.add_argument('--out', default='work_dirs/demo', help='folder of the results')
     parser.add_argument('--street', type=int, default=6, help='which validation street to draw')
-    return parser.parse_args()
+    args = parser.parse_args()
+    streets = load_config(RUNS['Fast-SCNN distilled']).test_dataloader.dataset.length
+    if not 0 <= args.street < streets:
+        parser.error(f'--street {args.street}; allowed: 0 to {streets - 1}')
+    return args
 
 
 def train(config: str, iters: int | None) -> Path:

@@ -1,5 +1,7 @@
 """Evaluate a checkpoint: of a distillation config (its student), or of any other config."""
 
+from pathlib import Path
+
 from mmengine.runner import Runner
 
 from mmkd.checkpoint import load_checkpoint_file, load_weights
@@ -13,6 +15,8 @@ def main() -> None:
     parser.add_argument('checkpoint', help='checkpoint file')
     args = parser.parse_args()
     config = read_config(args)
+    if not args.work_dir:  # the folder above is a training's, which its own config describes
+        config.work_dir = str(Path(config.work_dir) / 'test')
     if is_distillation(config):
         work_dir = config.work_dir
         config = student_config(config)

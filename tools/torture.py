@@ -1,6 +1,6 @@
 """Kill trainings at random moments, resume them, compare their weights with an undisturbed run's.
 
-Prints a table. Ends with status 1 if a training lost more than the iterations since its checkpoint.
+Prints a table. Ends with status 2 if a training lost more than the iterations since its checkpoint.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 
 from mmkd.checkpoint import load_checkpoint_file
 from mmkd.configs import ROOT, is_distillation
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import positive, run_tool
 from mmkd.errors import UserError
 from mmkd.registry import HOOKS
 
@@ -230,7 +230,7 @@ def torture(folder: Path, kills: int, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
-    parser.add_argument('--kills', type=int, default=50)
+    parser.add_argument('--kills', type=positive, default=50)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     context = multiprocessing.get_context('forkserver')

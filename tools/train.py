@@ -3,7 +3,7 @@
 import torch
 from mmengine.runner import Runner
 
-from mmkd.configs import check_checkpoint_hook, check_data_roots
+from mmkd.configs import check_checkpoint_hook, check_data_roots, check_load_from
 from mmkd.engine.launch import (
     config_parser,
     read_config,
@@ -36,6 +36,7 @@ def main() -> None:
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
     check_data_roots(config, 'train_dataloader', 'val_dataloader')
     check_checkpoint_hook(config)
+    check_load_from(config)
     set_launcher(config, args.launcher)
     prepare_teacher(config, train=not args.require_teacher)
     show_progress(config)

@@ -12,7 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed
 
 from mmkd.checkpoint import trust_pickles
-from mmkd.configs import load_config
+from mmkd.configs import config_name, load_config
 from mmkd.engine.files import find_last_checkpoint
 from mmkd.errors import UserError
 from mmkd.registry import why_not_built
@@ -55,6 +55,13 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """``type`` of an argument that is a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r}; allowed: a whole number above 0')
+    return int(text)
+
+
 def config_parser(description: str) -> argparse.ArgumentParser:
     """A parser of what every tool that runs a config takes."""
     parser = argparse.ArgumentParser(allow_abbrev=False, description=description)
@@ -74,7 +81,7 @@ def read_config(args: argparse.Namespace) -> Config:
     config = load_config(args.config)
     merge_options(config, args.cfg_options or {})
     if args.work_dir or config.get('work_dir') is None:
-        config.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
+        config.work_dir = args.work_dir or str(Path('work_dirs') / config_name(args.config))
     return config
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmkd.benchmark.memory import peak_bytes
 from mmkd.benchmark.timing import median_ms
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import positive, run_tool
 from mmkd.ops.attention import attention_map
 
 MAPS = {'sum, p=1': ('sum', 1), 'sum, p=2': ('sum', 2), 'max, p=2': ('max', 2)}
@@ -22,9 +22,9 @@ MAPS = {'sum, p=1': ('sum', 1), 'sum, p=2': ('sum', 2), 'max, p=2': ('max', 2)}
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
-    parser.add_argument('--shape', type=int, nargs=4, default=[8, 256, 48, 64])
-    parser.add_argument('--repeats', type=int, default=31)
-    parser.add_argument('--threads', type=int, help="PyTorch's CPU threads")
+    parser.add_argument('--shape', type=positive, nargs=4, default=[8, 256, 48, 64])
+    parser.add_argument('--repeats', type=positive, default=31)
+    parser.add_argument('--threads', type=positive, help="PyTorch's CPU threads")
     return parser.parse_args()
 
 

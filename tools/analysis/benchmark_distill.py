@@ -18,18 +18,17 @@ from mmengine.registry import init_default_scope
 
 from mmkd.benchmark.timing import median_ms
 from mmkd.benchmark.training_step import build_distiller, noise_labels, terms_of, training_steps
-from mmkd.configs import is_distillation, load_config
-from mmkd.engine.launch import run_tool
-from mmkd.errors import UserError
+from mmkd.configs import load_distillation
+from mmkd.engine.launch import positive, run_tool
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument('configs', nargs='+', help='distillation configs of one student')
-    parser.add_argument('--size', type=int, nargs=2, default=[192, 256], metavar=('H', 'W'))
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--repeats', type=int, default=15, help='timed steps of each kind')
-    parser.add_argument('--threads', type=int, help="PyTorch's CPU threads")
+    parser.add_argument('--size', type=positive, nargs=2, default=[192, 256], metavar=('H', 'W'))
+    parser.add_argument('--batch', type=positive, default=8)
+    parser.add_argument('--repeats', type=positive, default=15, help='timed steps of each kind')
+    parser.add_argument('--threads', type=positive, help="PyTorch's CPU threads")
     return parser.parse_args()
 
 
@@ -45,10 +44,7 @@ def rows_of(configs: dict[str, Config]) -> dict[str, tuple[Config, dict]]:
 
 def main() -> None:
     args = parse_args()
-    configs = {Path(path).stem: load_config(path) for path in args.configs}
-    for name, config in configs.items():
-        if not is_distillation(config):
-            raise UserError(f'{name} does not distil: model.type={config.model.type}')
+    configs = {Path(path).stem: load_distillation(path) for path in args.configs}
     if args.threads:
         torch.set_num_threads(args.threads)
     height, width = args.size

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from mmkd.benchmark.timing import median_ms
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import positive, run_tool
 from mmkd.ops.fourier import frequency_filter, frequency_mask
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument(
-        '--shape', type=int, nargs=4, default=[8, 256, 48, 64], metavar=('N', 'C', 'H', 'W')
+        '--shape', type=positive, nargs=4, default=[8, 256, 48, 64], metavar=('N', 'C', 'H', 'W')
     )
-    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2])
-    parser.add_argument('--repeats', type=int, default=30)
+    parser.add_argument('--threads', type=positive, nargs='+', default=[1, 2])
+    parser.add_argument('--repeats', type=positive, default=30)
     return parser.parse_args()
 
 

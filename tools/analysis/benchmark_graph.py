@@ -10,14 +10,15 @@ import argparse
 from functools import partial
 
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmkd.benchmark.memory import peak_bytes
 from mmkd.benchmark.timing import median_ms
 from mmkd.benchmark.training_step import build_distiller, noise_labels, terms_of
-from mmkd.configs import load_config
-from mmkd.engine.launch import run_tool
+from mmkd.configs import load_distillation
+from mmkd.engine.launch import positive, run_tool
 from mmkd.ops.graph import adjacency
 from mmkd.ops.spectrum import leading_eigenpairs
 from mmkd.taps import record
@@ -26,11 +27,11 @@ from mmkd.taps import record
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument('config', help='distillation config whose terms are measured')
-    parser.add_argument('--nodes', type=int, nargs='+', default=[256, 576, 1024])
-    parser.add_argument('-k', type=int, default=16, help='eigenpairs')
-    parser.add_argument('--size', type=int, nargs=2, default=[512, 1024], metavar=('H', 'W'))
-    parser.add_argument('--repeats', type=int, default=15)
-    parser.add_argument('--threads', type=int, help="PyTorch's CPU threads")
+    parser.add_argument('--nodes', type=positive, nargs='+', default=[256, 576, 1024])
+    parser.add_argument('-k', type=positive, default=16, help='eigenpairs')
+    parser.add_argument('--size', type=positive, nargs=2, default=[512, 1024], metavar=('H', 'W'))
+    parser.add_argument('--repeats', type=positive, default=15)
+    parser.add_argument('--threads', type=positive, help="PyTorch's CPU threads")
     return parser.parse_args()
 
 
@@ -83,8 +84,7 @@ def time_solvers(nodes: list[int], k: int, repeats: int) -> None:
             )
 
 
-def memory_of_terms(path: str, size: tuple[int, int]) -> None:
-    config = load_config(path)
+def memory_of_terms(config: Config, size: tuple[int, int]) -> None:
     init_default_scope(config.default_scope)
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 3, *size, generator=generator)
@@ -115,6 +115,7 @@ def both_passes(term: nn.Module, feature: Tensor, *recordings: object) -> None:
 
 def main() -> None:
     args = parse_args()
+    config = load_distillation(args.config)
     if args.threads:
         torch.set_num_threads(args.threads)
     print(
@@ -123,7 +124,7 @@ def main() -> None:
     )
     time_solvers(args.nodes, args.k, args.repeats)
     print(f'\n{args.config}, batch 2, {args.size[0]}x{args.size[1]}\n')
-    memory_of_terms(args.config, tuple(args.size))
+    memory_of_terms(config, tuple(args.size))
 
 
 if __name__ == '__main__':

@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from torch import Tensor
@@ -22,8 +22,8 @@ from torch.nn import functional
 from mmkd.benchmark.memory import peak_bytes
 from mmkd.benchmark.timing import median_ms
 from mmkd.benchmark.training_step import build_distiller, noise_labels, terms_of, training_steps
-from mmkd.configs import load_config
-from mmkd.engine.launch import run_tool
+from mmkd.configs import config_name, load_distillation
+from mmkd.engine.launch import positive, run_tool
 from mmkd.ops.selective_scan import choose_backend, selective_scan, selective_scan_reference
 
 GROUPS, CHANNELS, STATES = 4, 96, 1
@@ -31,11 +31,11 @@ GROUPS, CHANNELS, STATES = 4, 96, 1
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
-    parser.add_argument('--lengths', type=int, nargs='*', default=[1024, 4096])
+    parser.add_argument('--lengths', type=positive, nargs='*', default=[1024, 4096])
     parser.add_argument('--config', help='a distillation config, to time its training step')
-    parser.add_argument('--batch', type=int, default=2, help='images of a training step')
-    parser.add_argument('--repeats', type=int, default=7)
-    parser.add_argument('--threads', type=int, help="PyTorch's CPU threads")
+    parser.add_argument('--batch', type=positive, default=2, help='images of a training step')
+    parser.add_argument('--repeats', type=positive, default=7)
+    parser.add_argument('--threads', type=positive, help="PyTorch's CPU threads")
     return parser.parse_args()
 
 
@@ -101,8 +101,7 @@ def scan_backend(name: str):
         os.environ['MMKD_SCAN'] = before
 
 
-def print_step(path: str, batch: int, repeats: int) -> None:
-    config = load_config(path)
+def print_step(name: str, config: Config, batch: int, repeats: int) -> None:
     init_default_scope(config.default_scope)
     generator = torch.Generator().manual_seed(0)
     size = config.crop_size
@@ -125,7 +124,7 @@ def print_step(path: str, batch: int, repeats: int) -> None:
         '\n| training step | loop, ms | mmkd, ms | loop / mmkd | loop, MiB | mmkd, MiB |\n'
         + '| --- ' * 6
         + '|\n'
-        f'| {Path(path).stem}, {batch}x{size[0]}x{size[1]} | {times[loop]:.0f} '
+        f'| {name}, {batch}x{size[0]}x{size[1]} | {times[loop]:.0f} '
         f'| {times[scan]:.0f} | {times[loop] / times[scan]:.1f} | {peak[loop]:.0f} '
         f'| {peak[scan]:.0f} |'
     )
@@ -133,6 +132,7 @@ def print_step(path: str, batch: int, repeats: int) -> None:
 
 def main() -> None:
     args = parse_args()
+    config = load_distillation(args.config) if args.config else None
     if args.threads:
         torch.set_num_threads(args.threads)
     print(
@@ -141,8 +141,8 @@ def main() -> None:
         f'median of {args.repeats}\n'
     )
     print_scans(args.lengths, args.repeats)
-    if args.config:
-        print_step(args.config, args.batch, args.repeats)
+    if config:
+        print_step(config_name(args.config), config, args.batch, args.repeats)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ from mmengine.device import get_device
 from mmkd.benchmark.timing import median_ms
 from mmkd.complexity import ImagePass, flop_count, parameter_count
 from mmkd.configs import is_distillation, load_config, model_config
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import positive, run_tool
 from mmkd.errors import UserError
 from mmkd.inference import build_network
 from mmkd.preprocessing import Preprocessing
@@ -23,9 +23,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument('config', help='of a distillation, or of one network')
     parser.add_argument('--sizes', nargs='+', default=['512x512'], help='of images, HEIGHTxWIDTH')
-    parser.add_argument('--batch', type=int, default=8, help='images at once, for images/s')
-    parser.add_argument('--repeats', type=int, default=10, help='timed passes of each kind')
-    parser.add_argument('--threads', type=int, help="PyTorch's CPU threads")
+    parser.add_argument('--batch', type=positive, default=8, help='images at once, for images/s')
+    parser.add_argument('--repeats', type=positive, default=10, help='timed passes of each kind')
+    parser.add_argument('--threads', type=positive, help="PyTorch's CPU threads")
     return parser.parse_args()
 
 

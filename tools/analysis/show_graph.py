@@ -16,7 +16,7 @@ from torch import Tensor
 from mmkd.affinities.node_weights import common_nodes
 from mmkd.configs import load_config
 from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import add_trust_argument, run_tool
 from mmkd.errors import UserError
 from mmkd.losses import SpectralGraphLoss
 from mmkd.ops.graph import object_graph
@@ -39,6 +39,7 @@ def parse_args() -> argparse.Namespace:
         '--point', type=int, nargs=2, metavar=('X', 'Y'),
         help='pixel of the image in the patch to look from; its middle if left out',
     )  # fmt: skip
+    add_trust_argument(parser)
     return parser.parse_args()
 
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from mmkd.datasets.camvid_classes import PALETTE
 from mmkd.datasets.street.renderer import SPLITS, render_street
+from mmkd.engine.files import write_atomically
+from mmkd.engine.launch import run_tool
 
 
 def contact_sheet(
@@ -41,7 +43,9 @@ def contact_sheet(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        allow_abbrev=False,
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('out', help='PNG to write')
     parser.add_argument('--split', choices=SPLITS, default='train', help='split of the scenes')
@@ -58,9 +62,8 @@ def main() -> None:
     sheet = contact_sheet(
         args.split, args.start, args.count, tuple(args.size), args.columns, args.boxes
     )
-    if not cv2.imwrite(args.out, sheet):
-        parser.error(f'cannot write {args.out}')
+    write_atomically(args.out, cv2.imencode('.png', sheet)[1].tobytes())
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)
