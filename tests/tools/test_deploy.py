@@ -2,6 +2,7 @@
 
 import io
 import runpy
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -346,6 +347,51 @@ def test_a_detector_is_exported_at_the_size_of_padded_images(folder, monkeypatch
 def test_what_does_not_go_together_is_named(segmentor, monkeypatch, capfd, args, message):
     status, _, errors = run(monkeypatch, capfd, 'export', *segmentor, *args)
     assert status == 2 and errors.strip() == f'error: {message}'
+
+
+@pytest.mark.parametrize('option', ['--evaluate', '--int8'])
+def test_data_of_another_size_leave_the_earlier_file(
+    segmentor, monkeypatch, capfd, tmp_path, option
+):
+    out = tmp_path / 'student.onnx'
+    out.write_text('earlier')
+    args = [*segmentor, '--out', out, '--size', 64, 96, option]
+    status, _, errors = run(monkeypatch, capfd, 'export', *args)
+    assert status == 2
+    assert 'error: the data hold an image of 48 x 64, the file takes 64 x 96; give --dyn' in errors
+    assert out.read_text() == 'earlier'
+
+
+def test_a_network_that_yields_nan_is_refused(segmentor, monkeypatch, capfd, tmp_path):
+    state = torch.load(segmentor[1], weights_only=True)
+    state['state_dict']['decode_head.conv_seg.bias'][0] = float('nan')
+    torch.save(state, tmp_path / 'best.pth')
+    args = [segmentor[0], tmp_path / 'best.pth']
+    status, _, errors = run(monkeypatch, capfd, 'export', *args)
+    assert status == 2 and 'the file differs from PyTorch by nan' in errors
+    assert not (tmp_path / 'student.onnx').exists()
+
+
+@pytest.mark.parametrize('name', ['images', 'images/0.png', 'drive.mp4'])
+def test_nothing_is_written_over_what_is_read(exported, folder, monkeypatch, capfd, tmp_path, name):
+    shutil.copytree(folder / 'images', tmp_path / 'images')
+    shutil.copy(folder / 'drive.avi', tmp_path / 'drive.mp4')
+    path = tmp_path / name
+    before = {p: p.read_bytes() for p in tmp_path.rglob('*.*')}
+    args = [path, '--out', path if path.is_dir() else path.parent]
+    status, _, errors = run(monkeypatch, capfd, 'infer', exported[0], *args)
+    assert status == 2 and 'would be written over the input; give another --out' in errors
+    assert {p: p.read_bytes() for p in tmp_path.rglob('*.*')} == before
+
+
+def test_two_images_of_one_name_are_refused(exported, folder, monkeypatch, capfd, tmp_path):
+    for suffix in ('bmp', 'png'):
+        image = cv2.imread(str(folder / 'images/0.png'))
+        cv2.imwrite(str(tmp_path / f'0.{suffix}'), image)
+    args = [tmp_path, '--out', tmp_path / 'out']
+    status, _, errors = run(monkeypatch, capfd, 'infer', exported[0], *args)
+    assert status == 2 and '0.bmp and ' in errors and '0.png would both become' in errors
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import argparse
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
@@ -29,6 +30,8 @@ from mmkd.preprocessing import Preprocessing
 from mmkd.registry import DATASETS, MODELS
 
 SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt'}
+# What rounding may come to: of the largest logit, of the labels, and of the mIoU in points.
+LOGITS, LABELS, SCORE = 1e-3, 1e-3, 0.01
 
 
 def parse_args() -> argparse.Namespace:
@@ -133,12 +136,46 @@ def check_against_pytorch(
         ):
             where = f'{name} of {batch} x {shape[0]} x {shape[1]}'
             if name == 'labels':
-                print(f'{where}: {(a != b).float().mean():.3%} of the pixels differ from PyTorch')
+                share = (a != b).float().mean().item()
+                print(f'{where}: {share:.3%} of the pixels differ from PyTorch')
+                if share > LABELS:
+                    raise UserError(f'{where}: the file differs from PyTorch in {share:.3%}')
                 continue
             difference, largest = largest_difference(a, b), a.abs().max().item()
             print(f'{where}: at most {difference:.1e} from PyTorch, of values to {largest:.3g}')
-            if difference > 1e-3 * max(largest, 1.0):
+            if not difference <= LOGITS * max(largest, 1.0):  # neither is NaN
                 raise UserError(f'{where}: the file differs from PyTorch by {difference:.1e}')
+
+
+def of_size(images: Tensor, size: tuple[int, int], raw: bool) -> Tensor:
+    """The images, which a file without ``--dynamic`` takes at one size only.
+
+    Raises:
+        UserError: they have another.
+    """
+    found = tuple(images.shape[1:3] if raw else images.shape[2:])
+    if found != size:
+        raise UserError(
+            f'the data hold an image of {found[0]} x {found[1]}, the file takes {size[0]} x '
+            f'{size[1]}; give --dynamic, or leave out --size, --evaluate and --int8'
+        )
+    return images
+
+
+def evaluate(network: nn.Module, config: Config, predictors: dict, exact: bool) -> None:
+    """Print the mIoU of PyTorch and of the file on the test data.
+
+    Raises:
+        UserError: ``exact``, and they differ by more than rounding.
+    """
+    own = deployed(network)
+    predictors = {'PyTorch': (lambda images: (own(images),), False), **predictors}
+    metrics = segmentation_scores(network, config, predictors)
+    scores = {name: metric['mIoU'] for name, metric in metrics.items()}
+    for name, score in scores.items():
+        print(f'{name}: mIoU {score:.2f}')
+    if exact and not max(scores.values()) - min(scores.values()) <= SCORE:
+        raise UserError(f'the mIoU of the file is not that of PyTorch: {scores}')
 
 
 def main() -> None:
@@ -163,20 +200,18 @@ def main() -> None:
         write = write_onnx if args.format == 'onnx' else write_torchscript
         write(module, exact, size, args.dynamic, facts)
         check_against_pytorch(module, exact, size, args.dynamic)
+        written, raw = exact, args.preprocess
+        fits = (lambda images: images) if args.dynamic else partial(of_size, size=size, raw=raw)
         if args.int8:
-            images = calibration_images(network, trained, args.calibration, args.preprocess)
-            write_int8(exact, out, images)
-        else:
-            write_atomically(out, exact.read_bytes())
+            written = Path(folder) / 'int8.onnx'
+            images = calibration_images(network, trained, args.calibration, raw)
+            write_int8(exact, written, map(fits, images))
+        if args.evaluate:
+            predict = read_exported(written)
+            file = {out.name: (lambda images: predict(fits(images)), raw)}
+            evaluate(network, config, file, exact=not args.int8)
+        write_atomically(out, written.read_bytes())
     print(f'{out}: {out.stat().st_size / 2**20:.1f} MiB, for {size[0]} x {size[1]} pixels')
-    if args.evaluate:
-        own = deployed(network)
-        predictors = {
-            'PyTorch': (lambda images: (own(images),), False),
-            out.name: (read_exported(out), args.preprocess),
-        }
-        for name, metrics in segmentation_scores(network, config, predictors).items():
-            print(f'{name}: mIoU {metrics["mIoU"]:.2f}')
 
 
 if __name__ == '__main__':

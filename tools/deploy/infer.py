@@ -64,7 +64,7 @@ class Model:
         x, y = width / image.shape[1], height / image.shape[0]
         if self.facts['task'] == 'detection':
             x = y = min(x, y)
-        size = (round(image.shape[1] * x), round(image.shape[0] * y))
+        size = (max(1, round(image.shape[1] * x)), max(1, round(image.shape[0] * y)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         mean, std = (
             np.float32(self.facts[k])[:: -1 if self.facts['rgb'] else 1] for k in ('mean', 'std')
@@ -150,8 +150,31 @@ def draw(
     return image
 
 
+def files_of(path: Path) -> list[Path]:
+    """The file, or the images of the folder."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
+    if not files or not files[0].is_file():
+        raise ValueError(f'{path} is no image, no video and no folder of images')
+    return files
+
+
+def check_outputs(files: list[Path], outputs: list[Path]) -> None:
+    """Refuse to write over what is read, and twice to one file."""
+    taken = {}
+    read = {file.resolve() for file in files}
+    for file, output in zip(files, outputs, strict=True):
+        if output.resolve() in read:
+            raise ValueError(f'{output} would be written over the input; give another --out')
+        if output in taken:
+            raise ValueError(f'{taken[output]} and {file} would both become {output}')
+        taken[output] = file
+
+
 def read(path: Path) -> tuple[Iterator[tuple[str, np.ndarray]], int, float]:
     """Named images of a file or a folder, how many there are, and frames a second (0: no video)."""
+    files = files_of(path)
     if path.suffix.lower() in VIDEOS:
         video = cv2.VideoCapture(str(path))
         if not video.isOpened():
@@ -161,11 +184,6 @@ def read(path: Path) -> tuple[Iterator[tuple[str, np.ndarray]], int, float]:
             int(video.get(cv2.CAP_PROP_FRAME_COUNT)),
             video.get(cv2.CAP_PROP_FPS),
         )
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
-    if not files or not files[0].is_file():
-        raise ValueError(f'{path} is no image, no video and no folder of images')
     return ((file.stem, read_image(file)) for file in files), len(files), 0.0
 
 
@@ -184,23 +202,30 @@ def read_image(path: Path) -> np.ndarray:
 
 
 class Writer:
-    """PNGs in a folder, or one video with as many frames a second as the input."""
+    """PNGs in a folder, or one video with as many frames a second as the input.
+
+    A file takes its name when it is whole.
+    """
 
     def __init__(self, folder: Path, video: str | None, rate: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.rate = folder, rate
         self.path = folder / f'{video}.mp4' if video else folder
+        if video and self.path.is_dir():
+            raise OSError(f'{self.path} cannot be written')
+        self.part = folder / f'.{video}.part.mp4'
         self.video: cv2.VideoWriter | None = None
 
     def write(self, name: str, picture: np.ndarray) -> None:
         if self.path == self.folder:
-            if not cv2.imwrite(str(self.folder / f'{name}.png'), picture):
-                raise OSError(f'{self.folder / name}.png cannot be written')
+            part = self.folder / f'.{name}.part'
+            part.write_bytes(cv2.imencode('.png', picture)[1])
+            part.replace(self.folder / f'{name}.png')
             return
         if self.video is None:
             size = (picture.shape[1], picture.shape[0])
             code = cv2.VideoWriter_fourcc(*'mp4v')
-            self.video = cv2.VideoWriter(str(self.path), code, self.rate, size)
+            self.video = cv2.VideoWriter(str(self.part), code, self.rate, size)
             if not self.video.isOpened():
                 raise OSError(f'{self.path} cannot be written')
         self.video.write(picture)
@@ -208,6 +233,7 @@ class Writer:
     def close(self) -> None:
         if self.video is not None:
             self.video.release()
+            self.part.replace(self.path)
 
 
 def progress(done: int, total: int, start: float) -> None:
@@ -232,7 +258,11 @@ def main() -> None:
     path = Path(args.input)
     images, total, rate = read(path)
     as_video = rate > 0 and not args.labels
-    writer = Writer(Path(args.out), path.stem if as_video else None, rate)
+    folder, suffix = Path(args.out), '.mp4' if as_video else '.png'
+    if as_video or not rate:  # labels of a video are named after its frames
+        files = files_of(path)
+        check_outputs(files, [folder / f'{file.stem}{suffix}' for file in files])
+    writer = Writer(folder, path.stem if as_video else None, rate)
     palette, batch, done, start = palette_of(model.facts), [], 0, time.perf_counter()
 
     def flush() -> None:
@@ -250,6 +280,8 @@ def main() -> None:
             flush()
     if batch:
         flush()
+    if not done:
+        raise ValueError(f'{path} has no frames')
     writer.close()
     print(writer.path)
 
