@@ -1,6 +1,7 @@
 """What a training wrote down about itself: losses, weights, scores, from its work dir."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -48,15 +49,27 @@ class RunRecord:
 def read_record(work_dir: str | Path) -> RunRecord:
     """Read the scalars of a work dir; empty if it has none yet.
 
-    A run that was resumed has one file for each start; where two of them know a step, the later
-    start counts.
+    A run that was resumed has one file for each start. What an earlier start logged counts up to
+    where the next one began; nothing of it does where that one began anew.
     """
-    train, val = {}, {}
+    train, val = [], []
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
-        for text in path.read_text().splitlines():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:  # the line that a crash cut short
-                continue
-            (train if 'lr' in line else val)[line['step']] = line
-    return RunRecord([train[step] for step in sorted(train)], [val[step] for step in sorted(val)])
+        lines = list(_lines(path))
+        later_train = [line for line in lines if 'lr' in line]
+        later_val = [line for line in lines if 'lr' not in line]
+        anew = train and later_train and later_train[0]['step'] <= train[0]['step']
+        train = ([] if anew else _before(train, later_train)) + later_train
+        val = ([] if anew else _before(val, later_val)) + later_val
+    return RunRecord(train, val)
+
+
+def _lines(path: Path) -> Iterator[dict]:
+    for text in path.read_text().splitlines():
+        try:
+            yield json.loads(text)
+        except json.JSONDecodeError:  # the line that a crash cut short
+            continue
+
+
+def _before(earlier: list[dict], later: list[dict]) -> list[dict]:
+    return [line for line in earlier if not later or line['step'] < later[0]['step']]

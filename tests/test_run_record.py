@@ -34,6 +34,22 @@ def test_a_resumed_run_is_one_record(tmp_path):
     assert record.scores('mAP') == []
 
 
+def test_a_run_that_began_anew_is_the_record(tmp_path):
+    write(
+        tmp_path,
+        '20260101_000000',
+        step(1, 5.0),
+        dict(mIoU=10.0, step=1),
+        step(2, 4.0),
+        step(3, 3.0),
+        dict(mIoU=30.0, step=3),
+    )
+    write(tmp_path, '20260101_010000', step(1, 6.0), step(2, 5.0), dict(mIoU=20.0, step=2))
+    record = read_record(tmp_path)
+    assert [line['loss'] for line in record.train] == [6.0, 5.0]
+    assert record.scores('mIoU') == [(2, 20.0)]
+
+
 def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
     write(tmp_path, '20260101_000000', step(1, 5.0), '{"lr": 0.1, "lo')
     assert [line['step'] for line in read_record(tmp_path).train] == [1]

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
 from mmkd.ablation.class_scores import class_scores
 from mmkd.ablation.queue import is_finished
 from mmkd.ablation.report import Summary, summarise
@@ -10,9 +13,10 @@ from mmkd.ablation.runs import runs_in
 from mmkd.complexity import parameter_count
 from mmkd.configs import load_work_dir_config
 from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import run_tool
+from mmkd.engine.launch import add_trust_argument, run_tool
 from mmkd.errors import UserError
 from mmkd.inference import build_network
+from mmkd.registry import DATASETS
 from mmkd.report.differences import describe
 from mmkd.report.page import render
 from mmkd.report.pictures import scenes_of
@@ -24,6 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', default='work_dirs/report.html', help='HTML file to write')
     parser.add_argument('--title', default='Distilled students', help='heading of the page')
     parser.add_argument('--images', type=int, default=4, help='validation images to show')
+    add_trust_argument(parser)
     return parser.parse_args()
 
 
@@ -37,6 +42,29 @@ def words_of(summaries: list[Summary]) -> dict[str, tuple[str, list[str]]]:
     return words
 
 
+def classes_of(config: Config) -> tuple[str, ...]:
+    """What a run's validation data tell apart."""
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        dataset = DATASETS.build(dict(config.val_dataloader.dataset, lazy_init=True))
+    return tuple(dataset.metainfo['classes'])
+
+
+def check_classes(summaries: list[Summary]) -> None:
+    """Refuse to compare what cannot be compared.
+
+    Raises:
+        UserError: two runs are of different classes.
+    """
+    first, *others = summaries
+    classes = {s.name: classes_of(load_work_dir_config(s.runs[0].folder)) for s in summaries}
+    for other in others:
+        if classes[other.name] != classes[first.name]:
+            raise UserError(
+                f'{first.name} and {other.name} are of different classes; allowed: runs of the '
+                'same classes'
+            )
+
+
 def main() -> None:
     args = parse_args()
     runs = list({r.folder: r for folder in args.work_dirs for r in runs_in(folder)}.values())
@@ -44,6 +72,7 @@ def main() -> None:
     if not started:
         raise UserError(f'{", ".join(args.work_dirs)}: no run has started yet')
     summaries = summarise(started)
+    check_classes(summaries)
     finished = [run for run in started if is_finished(run)]
     firsts = [s.runs[0] for s in summaries if is_finished(s.runs[0])]
     segments = all(run.metric == 'mIoU' for run in finished)

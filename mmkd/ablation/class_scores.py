@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 from mmengine.runner import Runner
 
@@ -14,7 +15,7 @@ from mmkd.errors import UserError
 def class_scores(runs: Iterable[Run]) -> dict[str, dict[str, list[float]]]:
     """IoU in percent by config and class, a value a seed, of the last checkpoints on ``val``.
 
-    Each run is evaluated once; its values stay in its folder.
+    Each run is evaluated once; its values stay in its folder, until it trains on.
     """
     scores: dict[str, dict[str, list[float]]] = {}
     for run in runs:
@@ -35,16 +36,18 @@ def check_class_scores(runs: Iterable[Run]) -> None:
 
 
 def _of_run(run: Run) -> dict[str, float]:
-    kept = run.folder / 'class_iou.json'
-    if not kept.is_file():
+    kept, last = run.folder / 'class_iou.json', find_last_checkpoint(run.folder)
+    checkpoint = [Path(last).name, Path(last).stat().st_mtime_ns]
+    known = json.loads(kept.read_text()) if kept.is_file() else {}
+    if known.get('checkpoint') != checkpoint:
         config = student_config(load_work_dir_config(run.folder))
         config.test_dataloader = config.val_dataloader  # what the runs are compared on
         config.test_evaluator = dict(type='mmkd.ClassIoUMetric')
         config.work_dir = str(run.folder / 'test')
-        config.load_from = find_last_checkpoint(run.folder)
+        config.load_from = last
         config.log_level = 'WARNING'
         config.experiment_name = str(run.folder)
         config.custom_imports = dict(imports=['mmkd'], allow_failed_imports=False)
-        scores = Runner.from_cfg(config).test()
-        write_atomically(kept, json.dumps(scores).encode())
-    return json.loads(kept.read_text())
+        known = dict(checkpoint=checkpoint, iou=Runner.from_cfg(config).test())
+        write_atomically(kept, json.dumps(known).encode())
+    return known['iou']

@@ -1,8 +1,10 @@
 """The report of three real runs of a few iterations, as a file and in a browser."""
 
 import json
+import os
 import re
 import runpy
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +13,10 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+
+from mmkd.ablation.class_scores import class_scores
+from mmkd.ablation.runs import runs_in
+from mmkd.engine.files import find_last_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 ALONE = f"""
@@ -91,8 +97,8 @@ def test_scores_and_differences_are_those_of_the_logs(folder, page):
         'student alone',
         'distilled',
     ]
-    classes = json.loads((folder / 'distilled/class_iou.json').read_text())
-    alone = json.loads((folder / 'alone/class_iou.json').read_text())
+    classes = json.loads((folder / 'distilled/class_iou.json').read_text())['iou']
+    alone = json.loads((folder / 'alone/class_iou.json').read_text())['iou']
     road = page.run(
         '[...document.querySelectorAll(".classes tbody tr")]'
         '.find(r => r.cells[0].textContent === "Road").cells[3].textContent'
@@ -197,6 +203,26 @@ def test_nothing_overflows_a_phone(folder, page):
     page.run('document.querySelector(".scroll").scrollLeft = 500')
     name = 'document.querySelector(".classes tbody td").getBoundingClientRect()'
     assert page.run(f'{name}.left') >= 0 and page.run(f'{name}.right') < 375
+
+
+def test_scores_by_class_are_those_of_the_last_checkpoint(folder):
+    runs, kept = runs_in(folder / 'alone'), folder / 'alone/class_iou.json'
+    known = json.loads(kept.read_text())
+    kept.write_text(json.dumps(known | dict(iou=dict(known['iou'], Road=1.0))))
+    assert class_scores(runs)['alone']['Road'] == [1.0]  # not evaluated again
+    os.utime(find_last_checkpoint(folder / 'alone'))
+    assert class_scores(runs)['alone']['Road'] == [known['iou']['Road']]
+
+
+def test_runs_of_other_classes_are_refused(folder, tmp_path, capfd):
+    shutil.copytree(folder / 'alone', tmp_path / 'other')
+    (config,) = (tmp_path / 'other').glob('[!s]*.py')
+    classes = dict(classes=('land', 'water'), palette=[[0, 0, 0], [9, 9, 9]])
+    config.write_text(f"{config.read_text()}val_dataloader['dataset']['metainfo'] = {classes}\n")
+    assert report(folder / 'alone', tmp_path / 'other', '--out', tmp_path / 'report.html') == 2
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith('error: alone and other ') and line.endswith('runs of the same classes')
+    assert not (tmp_path / 'report.html').exists()
 
 
 @pytest.mark.parametrize('args, message', [(['nowhere'], 'nowhere holds no run')])

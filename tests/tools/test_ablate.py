@@ -78,7 +78,7 @@ def test_compares_what_trains_and_reports_what_fails(folder):
     assert f'{delta:+.2f}' in next(line for line in table.splitlines() if '| recipe ' in line)
     assert 'broken seed 0' in table and '| IoU | Sky |' in table
     # The mean over classes is the very score that training logged, absent classes left out.
-    by_class = json.loads((results / 'alone/seed_0/class_iou.json').read_text())
+    by_class = json.loads((results / 'alone/seed_0/class_iou.json').read_text())['iou']
     known = [value for value in by_class.values() if value == value]
     assert sum(known) / len(known) == pytest.approx(last_score(folder, 'alone'), abs=0.01)
     for plot in ('scores.png', 'curves.png'):
