@@ -1,6 +1,7 @@
 """Data sets and the seeding of their augmentation."""
 
 from mmkd.datasets.camvid import CamVidDataset
+from mmkd.datasets.folder_dataset import FolderDataset
 from mmkd.datasets.load_labels import LoadLabels
 from mmkd.datasets.load_street import LoadStreet
 from mmkd.datasets.scheduled_mix_dataset import ScheduledMixDataset
@@ -13,6 +14,7 @@ from mmkd.datasets.voc_layout import VOCLayoutDataset
 
 __all__ = [
     'CamVidDataset',
+    'FolderDataset',
     'LoadLabels',
     'LoadStreet',
     'ScheduledMixDataset',

@@ -10,11 +10,11 @@ from mmkd.registry import TRANSFORMS
 SHAPE = (6, 8)
 
 
-def load(path, label_map=None) -> np.ndarray:
-    transform = TRANSFORMS.build(dict(type='mmkd.LoadLabels', num_classes=11))
+def load(path, label_map=None, **facts) -> np.ndarray:
+    transform = TRANSFORMS.build(dict(type='mmkd.LoadLabels'))
     results = dict(
         seg_map_path=str(path), ori_shape=SHAPE, reduce_zero_label=False, label_map=label_map,
-        seg_fields=[],
+        seg_fields=[], **dict(num_classes=11) | facts,
     )  # fmt: skip
     return transform(results)['gt_seg_map']
 
@@ -47,11 +47,22 @@ def test_an_unknown_id_is_named(write, unknown):
         load(path)
 
 
+def test_a_data_set_that_does_not_say_its_classes_is_named(write):
+    with pytest.raises(UserError, match="says how many classes it has: use type='mmkd.FolderData"):
+        load(write(np.zeros(SHAPE)), num_classes=None)
+
+
 @pytest.mark.parametrize('shape', [(8, 6), (6, 9), (12, 16), (6, 8, 3)])
 def test_another_size_is_named(write, shape):
     path = write(np.arange(np.prod(shape)).reshape(shape) % 11)
     with pytest.raises(UserError, match=r'a.png has the shape .*, but its image \(6, 8\)'):
         load(path)
+
+
+def test_ids_of_sixteen_bits_are_named(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full(SHAPE, 259, np.uint16))  # 3 in eight bits
+    with pytest.raises(UserError, match='a.png has the mode I;16; allowed: one channel of 8 bits'):
+        load(tmp_path / 'a.png')
 
 
 def test_a_missing_label_is_named(tmp_path):

@@ -1,7 +1,7 @@
 # CamVid in the SegNet layout, at half resolution (240 x 180 of 480 x 360).
 data_root = 'data/camvid'
 crop_size = (180, 240)
-load_labels = dict(type='mmkd.LoadLabels', num_classes=11)
+load_labels = dict(type='mmkd.LoadLabels')
 train_pipeline = [
     dict(type='mmkd.SeedAugmentation'),
     dict(type='LoadImageFromFile'),
