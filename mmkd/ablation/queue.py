@@ -41,11 +41,13 @@ def prepare_teachers(runs: Sequence[Run], launcher: str, echo: Callable[[str], N
         UserError: a teacher's training failed.
     """
     for config, checkpoint in dict.fromkeys(run.teacher for run in runs if run.teacher):
-        if checkpoint.startswith(('http://', 'https://')) or teacher_is_ready(checkpoint):
+        if checkpoint.startswith(('http://', 'https://')):
             continue
-        echo(f'training the teacher {config} first')
+        training = _start_teacher(config, checkpoint, launcher, echo)
+        if training is None:
+            continue
         folder = Path(checkpoint).parent
-        with _Training(config, folder, launcher) as training:
+        with training:
             while training.process.poll() is None:
                 time.sleep(0.2)
         if training.process.returncode != 0:
@@ -133,6 +135,25 @@ def _start(run: Run, launcher: str, echo: Callable[[str], None]) -> '_Training |
         return None
     echo(f'{run.name} seed {run.seed}: training in {run.folder}')
     return training
+
+
+def _start_teacher(
+    config: str, checkpoint: str, launcher: str, echo: Callable[[str], None]
+) -> '_Training | None':
+    """The training of a teacher that is missing; another process's is waited for."""
+    waits = False
+    while not teacher_is_ready(checkpoint):
+        try:
+            training = _Training(config, Path(checkpoint).parent, launcher)
+        except BlockingIOError:
+            if not waits:
+                echo(f'waiting for the teacher {config}, which another process trains')
+            waits = True
+            time.sleep(0.5)
+            continue
+        echo(f'training the teacher {config} first')
+        return training
+    return None
 
 
 class _Training:

@@ -40,7 +40,7 @@ class Run:
     seed: int
     options: tuple[str, ...]
     fingerprint: str
-    """Of the whole config: a folder never holds results of two configs."""
+    """Of the whole config and the teacher's: a folder never holds results of two configs."""
     student: str
     """Fingerprint of the student's model; runs that share it may be compared."""
     teacher: tuple[str, str] | None
@@ -149,7 +149,12 @@ def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
         raise UserError(
             f'{path}: default_hooks needs mmkd.BestCheckpointHook, which says when a run has ended'
         )
-    return _of_config(config, path, work_dir / Path(path).stem / f'seed_{seed}', seed, options)
+    run = _of_config(config, path, work_dir / Path(path).stem / f'seed_{seed}', seed, options)
+    if run.teacher is None:
+        return run
+    # A teacher that is trained otherwise makes another run, at the same path.
+    both = [config.to_dict(), load_config(run.teacher[0]).to_dict()]
+    return replace(run, fingerprint=_fingerprint(both))
 
 
 def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequence[str]) -> Run:
@@ -191,6 +196,6 @@ def _matches(pattern: str) -> list[str]:
     raise UserError(f'no config matches {pattern}')
 
 
-def _fingerprint(config: dict) -> str:
-    text = json.dumps(config, sort_keys=True, default=str)
+def _fingerprint(configs: dict | list[dict]) -> str:
+    text = json.dumps(configs, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,11 +1,16 @@
 """A teacher whose checkpoint is not there yet is trained first, by its own config."""
 
+import fcntl
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -29,7 +34,8 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     """Make sure that the checkpoint of a distillation config's teacher exists.
 
     The teacher trains into the checkpoint's folder, on the processes that will distil, and
-    resumes there if an earlier preparation was cut short.
+    resumes there if an earlier preparation was cut short. Of several jobs that want it, one trains
+    it and the others wait.
 
     Args:
         config: the distillation config; other configs are left alone.
@@ -57,10 +63,18 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
             f'{teacher.config} would yield best.pth; allowed: an existing file or .../best.pth'
         )
     _try_out(config)
+    with _alone(Path(checkpoint).parent):
+        if not teacher_is_ready(checkpoint):
+            _train(config)
+
+
+def _train(config: Config) -> None:
+    teacher = config.model.teacher
+    checkpoint = teacher.checkpoint
     print_log(f'teacher {checkpoint} is missing or half trained: training {teacher.config} first')
     own = load_config(teacher.config)
     own.work_dir = str(Path(checkpoint).parent)
-    prepare_teacher(own, train=train)
+    prepare_teacher(own)
     resume_from_work_dir(own)
     # A visualizer of another name: the student's run must not write into the teacher's.
     visualizer = own.setdefault('visualizer', dict(type='Visualizer'))
@@ -73,6 +87,33 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
             f'training {teacher.config} left no {checkpoint}; '
             f'delete {own.work_dir} to train it from the start'
         )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the lock on a training's folder; waits, and says so, while another job has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    waits = False
+    with open(folder / '.lock', 'w') as lock:
+        while not _locked(lock):
+            if not waits:
+                print_log(f'waiting for the teacher in {folder}, which another job trains')
+            waits = True
+            time.sleep(0.5)
+        yield
+
+
+def _locked(lock: IO) -> bool:
+    # The first process holds it for all; the others ask along, for none may wait too long for it.
+    held = [False]
+    if is_main_process():
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = [True]
+        except BlockingIOError:
+            pass
+    broadcast_object_list(held)
+    return held[0]
 
 
 def _try_out(config: Config) -> None:

@@ -52,6 +52,20 @@ def test_a_folder_of_another_config_is_not_mixed_up(tmp_path):
         replace(run, fingerprint='another').note()
 
 
+def test_another_teacher_at_the_same_path_is_another_run(tmp_path):
+    (tmp_path / 'teacher.py').write_text(
+        f"_base_ = '{ROOT}/configs/teachers/segformer_b0_streets.py'\n"
+    )
+    options = [f'model.teacher.config={tmp_path}/teacher.py']
+    (run,) = plan_runs(['configs/segformer_fastscnn_freq.py'], [0], options, tmp_path)
+    run.note()
+    with open(tmp_path / 'teacher.py', 'a') as file:
+        file.write('train_cfg = dict(max_iters=9000)\n')
+    (run,) = plan_runs(['configs/segformer_fastscnn_freq.py'], [0], options, tmp_path)
+    with pytest.raises(UserError, match='seed_0 holds a run of .* before a change'):
+        run.note()
+
+
 def test_no_match_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r'no config matches nothing\*\.py'):
         plan_runs(['nothing*.py'], [0], [], tmp_path)
