@@ -60,7 +60,7 @@ class Distiller(BaseModel):
             self.teacher = Teacher(**teacher, student_preprocessor=student.get('data_preprocessor'))
             self._teacher_calls = self._build_terms()
         self.not_finite: dict[str, str] = {}
-        """Of the last step's terms, by name: what was NaN or infinite."""
+        """By term, what was NaN or infinite; whoever reads it clears it."""
         self.register_load_state_dict_pre_hook(_accept_student_weights)
 
     @staticmethod
@@ -89,16 +89,13 @@ class Distiller(BaseModel):
         teacher = self.read_teacher(inputs, data_samples) if terms else None
         losses, student = self.read_student(inputs, data_samples, _taps(terms, 'student_taps'))
         losses = {_PREFIX + name: value for name, value in losses.items()}
-        self.not_finite.clear()
         for name, term in self.distill.items():
             if name in terms:
                 labels = _labels(data_samples) if term.takes_labels else None
+                if self.training and torch.is_grad_enabled():
+                    with _blame(name):
+                        term.check_gradient(student)
                 value = term(student, teacher, labels)
-                if self.training and torch.is_grad_enabled() and not value.requires_grad:
-                    raise UserError(
-                        f'model.distill.{name} has no gradient: its student taps lie in a frozen '
-                        'or checkpointed (with_cp) part of the student; tap behind it'
-                    )
                 if not torch.isfinite(value):
                     compared = term.describe(student, teacher)
                     self.not_finite[name] = f'model.distill.{name} is {value.item()}: {compared}'

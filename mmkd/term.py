@@ -109,6 +109,20 @@ class Term(nn.Module):
         if value.dim() != 0:
             raise UserError(f'loss returned shape {tuple(value.shape)}; allowed: a 0-dim tensor')
 
+    def check_gradient(self, student: Recording) -> None:
+        """Check that what the term reads can change the student.
+
+        Raises:
+            UserError: a tap of the student has no gradient. The loss may have one all the same, by
+                the weights of an adapter.
+        """
+        for tap in self.student_taps:
+            if not _tensor(student.read(tap)).requires_grad:
+                raise UserError(
+                    f'student tap {str(tap)!r} has no gradient: it lies in a frozen or '
+                    'checkpointed (with_cp) part of the student; tap behind it'
+                )
+
     def describe(self, student: Recording, teacher: Recording) -> str:
         """Statistics of what the term compares, in one line."""
         sides = (('student', self.student_taps, student), ('teacher', self.teacher_taps, teacher))
@@ -189,12 +203,14 @@ def _read_frozen(taps: list[Tap], recording: Recording) -> tuple:
     return tuple(feature.detach() for feature in _read(taps, recording))
 
 
-def _statistics(feature: Tensor | Attention | ScanInputs) -> str:
+def _tensor(feature: Tensor | Attention | ScanInputs) -> Tensor:
     if isinstance(feature, Attention):
-        feature = feature.query
-    elif isinstance(feature, ScanInputs):
-        feature = feature.delta
-    feature = feature.detach().double()
+        return feature.query
+    return feature.delta if isinstance(feature, ScanInputs) else feature
+
+
+def _statistics(feature: Tensor | Attention | ScanInputs) -> str:
+    feature = _tensor(feature).detach().double()
     known = feature[torch.isfinite(feature)]
     text = f'{tuple(feature.shape)}'
     if known.numel():

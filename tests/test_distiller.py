@@ -300,7 +300,23 @@ def test_a_term_without_gradient_is_refused(distiller, batch):
     distiller.train()
     distiller.student.backbone.learning_to_downsample.requires_grad_(False)
     distiller.student.backbone.global_feature_extractor.requires_grad_(False)
-    with pytest.raises(UserError, match='model.distill.encoder has no gradient.*frozen'):
+    with pytest.raises(UserError, match='model.distill.encoder: .* has no gradient.*frozen'):
+        distiller.loss(*batch)
+
+
+def test_an_adapters_gradient_is_none_of_the_students(model_config, batch):
+    model_config.distill = dict(
+        feature=dict(
+            student='backbone[1]', teacher='backbone[3]', loss=dict(type='FeatureMSELoss'),
+            adapter=dict(type='Conv2d', kernel_size=1),
+        )
+    )  # fmt: skip
+    distiller = MODELS.build(model_config)
+    distiller.train()
+    distiller.loss(*batch)
+    distiller.student.backbone.learning_to_downsample.requires_grad_(False)
+    distiller.student.backbone.global_feature_extractor.requires_grad_(False)
+    with pytest.raises(UserError, match=r"feature: student tap 'backbone\[1\]' has no gradient"):
         distiller.loss(*batch)
 
 

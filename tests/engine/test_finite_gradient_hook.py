@@ -50,6 +50,20 @@ def test_stop_names_the_term_and_what_it_compared(poisoned, factor, tmp_path):
     assert not list(Path(runner.work_dir).glob('*.pth'))
 
 
+def test_the_cause_is_remembered_while_gradients_are_accumulated(poisoned):
+    config = poisoned(at=2)
+    config.optim_wrapper.accumulative_counts = 2
+    with pytest.raises(UserError, match='iteration 3: .* not finite; model.distill.bad is nan'):
+        Runner.from_cfg(config).train()
+
+
+def test_a_cause_is_forgotten_with_its_step(poisoned):
+    config = poisoned(action='skip')
+    runner = Runner.from_cfg(config)
+    runner.train()
+    assert runner.model.not_finite == {}
+
+
 def test_skip_leaves_weights_and_moments_and_goes_on(poisoned, caplog):
     config = poisoned(action='skip')
     config.train_cfg.val_interval = 100

@@ -188,6 +188,13 @@ def test_gradient_accumulation_keeps_the_terms(run, tmp_path):
     assert runner.message_hub.get_scalar('train/distill.encoder').current() > 0
 
 
+def test_fewer_images_than_a_batch_train(run, tmp_path):
+    config = copy.deepcopy(run[0])
+    config.train_dataloader.dataset.length = 1
+    runner = train(config, tmp_path)
+    assert runner.iter == 4
+
+
 @pytest.mark.parametrize(
     'by_epoch, expected', [(False, [0, 0.25, 0.5, 0.75]), (True, [0, 0, 0.5, 0.5])]
 )

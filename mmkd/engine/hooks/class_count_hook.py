@@ -9,6 +9,7 @@ from mmkd.distiller import Distiller
 from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
 from mmkd.registry import HOOKS
+from mmkd.taps import INPUT_GRADIENT
 
 
 @HOOKS.register_module()
@@ -27,21 +28,26 @@ class ClassCountHook(Hook):
 def check_class_count(model: nn.Module, classes: Sequence[str] | None) -> None:
     """Compare the heads of a model, or of a Distiller's student, with a data set's classes.
 
+    A Distiller's teacher is looked at too where its own loss is asked for, by ``input_gradient``.
+
     Raises:
         UserError: a head has another number of classes.
     """
-    key, network = (
-        ('model.student', model.student) if isinstance(model, Distiller) else ('model', model)
-    )
-    for name, module in network.named_modules():
-        if classes is None or not _classifies(name, module):
-            continue
-        count = module.num_classes
-        if count != len(classes):
-            raise UserError(
-                f'{key}.{name}.num_classes={count}, but the data set has '
-                f'{len(classes)} classes: {", ".join(classes)}'
-            )
+    networks = dict(model=model)
+    if isinstance(model, Distiller):
+        networks = {'model.student': model.student}
+        if any(INPUT_GRADIENT in term.teacher_taps for term in model.distill.values()):
+            networks['model.teacher'] = model.teacher.network
+    for key, network in networks.items():
+        for name, module in network.named_modules():
+            if classes is None or not _classifies(name, module):
+                continue
+            count = module.num_classes
+            if count != len(classes):
+                raise UserError(
+                    f'{key}.{name}.num_classes={count}, but the data set has '
+                    f'{len(classes)} classes: {", ".join(classes)}'
+                )
 
 
 def _classifies(name: str, module: nn.Module) -> bool:

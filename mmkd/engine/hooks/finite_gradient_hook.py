@@ -1,6 +1,7 @@
 import math
 
 import torch
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.nn.utils import get_total_norm
@@ -48,6 +49,17 @@ class FiniteGradientHook(Hook):
 
         self.handle = runner.optim_wrapper.optimizer.register_step_pre_hook(check)
 
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        model = unwrapped(runner.model)
+        if isinstance(model, Distiller) and runner.optim_wrapper.should_update():
+            model.not_finite.clear()
+
     def after_train(self, runner: Runner) -> None:
         self.handle.remove()
 
@@ -61,6 +73,7 @@ class FiniteGradientHook(Hook):
 
 def _reason(runner: Runner) -> str:
     model = unwrapped(runner.model)
-    if not isinstance(model, Distiller) or not model.not_finite:
-        return '; no distillation term is the cause'
-    return '; ' + '; '.join(model.not_finite.values())
+    own = list(model.not_finite.values()) if isinstance(model, Distiller) else []
+    # Each process knows of its own images; all are here, for they hold the same gradients.
+    reasons = dict.fromkeys(reason for found in all_gather_object(own) for reason in found)
+    return '; ' + ('; '.join(reasons) or 'no distillation term is the cause')

@@ -23,7 +23,8 @@ class TermScheduleHook(Hook):
         model = unwrapped(runner.model)
         if not isinstance(model, Distiller):
             return
-        epoch = runner.iter // len(runner.train_dataloader)
+        # By drop_last fewer images than a batch are no batch; sampling goes on all the same.
+        epoch = runner.iter // max(1, len(runner.train_dataloader))
         for name, term in model.distill.items():
             term.set_time(epoch if term.by_epoch else runner.iter)
             if term.is_scheduled:
