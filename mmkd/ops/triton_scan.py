@@ -33,7 +33,8 @@ class TritonScan(torch.autograd.Function):
         grid, sizes, tile = _launch(u, B)
         y = torch.empty_like(u)
         starts = u.new_empty(*u.shape[:2], B.shape[2], triton.cdiv(u.shape[2], tile['CHUNK']))
-        _forward_kernel[grid](*tensors, y, starts, *sizes, SOFTPLUS=ctx.delta_softplus, **tile)
+        with torch.cuda.device_of(u):  # Triton launches on the current GPU
+            _forward_kernel[grid](*tensors, y, starts, *sizes, SOFTPLUS=ctx.delta_softplus, **tile)
         ctx.save_for_backward(*tensors, starts)
         return y
 
@@ -48,21 +49,22 @@ class TritonScan(torch.autograd.Function):
         A_grad = A.new_empty(samples, *A.shape)
         B_grad, C_grad = A.new_empty(2, samples, groups, grid[0] // groups, states, length)
         D_grad, delta_bias_grad = A.new_empty(2, *u.shape[:2])
-        _backward_kernel[grid](
-            *tensors,
-            y_grad.contiguous(),
-            starts,
-            u_grad,
-            delta_grad,
-            A_grad,
-            B_grad,
-            C_grad,
-            D_grad,
-            delta_bias_grad,
-            *sizes,
-            SOFTPLUS=ctx.delta_softplus,
-            **tile,
-        )
+        with torch.cuda.device_of(u):
+            _backward_kernel[grid](
+                *tensors,
+                y_grad.contiguous(),
+                starts,
+                u_grad,
+                delta_grad,
+                A_grad,
+                B_grad,
+                C_grad,
+                D_grad,
+                delta_bias_grad,
+                *sizes,
+                SOFTPLUS=ctx.delta_softplus,
+                **tile,
+            )
         of_samples = (A_grad.sum(0), B_grad.sum(2), C_grad.sum(2), D_grad.sum(0))
         return u_grad, delta_grad, *of_samples, delta_bias_grad.sum(0), None
 
