@@ -1,5 +1,5 @@
 _base_ = '../segformer_fastscnn_freq_camvid_pretrained.py'
-# High frequencies at the encoder, low ones at the decoder.
+# High frequencies at the encoder, there at half the weight, and low ones at the decoder.
 model = dict(
     distill=dict(
         encoder=dict(loss=dict(low=0.0, high=1.0), weight=0.15),
