@@ -1,9 +1,12 @@
 """The training and evaluation commands, as typed; most in this process, for speed."""
 
+import fcntl
 import resource
 import runpy
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import mmkd
 from mmkd.checkpoint import load_checkpoint_file
 from mmkd.configs import load_config
 from mmkd.engine.hooks import BestCheckpointHook
@@ -63,6 +67,7 @@ def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
         ('model.student.decode_head.num_classes=9', 'num_classes=9, but the data set has 11'),
         ('val_dataloader.dataset.split=dev', "split='dev'"),
         ('train_dataloader.dataset.data_root=no/data', 'dataset.data_root=no/data does not exist'),
+        ('load_from=no/best.pth', 'load_from=no/best.pth does not exist'),
     ],
 )
 def test_mistakes_are_found_before_the_teacher_trains(
@@ -71,6 +76,23 @@ def test_mistakes_are_found_before_the_teacher_trains(
     assert command(monkeypatch, 'train', untrained, '--cfg-options', option) == 2
     assert message in last_line(capfd)
     assert not Path('work_dirs').exists()
+
+
+def test_a_teacher_that_another_job_trains_is_waited_for(untrained, teacher_files):
+    folder = Path('work_dirs/teacher')
+    folder.mkdir(parents=True)
+    tool = [sys.executable, '-u', ROOT / 'tools/train.py', untrained]
+    with open(folder / '.lock', 'w') as lock, open('said.txt', 'w') as said:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        job = subprocess.Popen(tool, stdout=said, stderr=subprocess.STDOUT)
+        end = time.monotonic() + 240
+        while 'waiting for the teacher in work_dirs/teacher' not in Path('said.txt').read_text():
+            assert job.poll() is None and time.monotonic() < end, Path('said.txt').read_text()
+            time.sleep(0.1)
+        shutil.copy(teacher_files[1], folder)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert job.wait(timeout=240) == 0, Path('said.txt').read_text()
+    assert 'half trained' not in Path('said.txt').read_text()
 
 
 def test_half_prepared_teacher_goes_on(untrained, teacher_files, monkeypatch, capfd):
@@ -213,12 +235,14 @@ def test_require_teacher_refuses(untrained, monkeypatch, capfd):
 
 @pytest.mark.parametrize('of', ['distillation', 'student.py'])
 def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
-    work = tmp_path / 'work'
-    assert command(monkeypatch, 'train', recipe_file, '--work-dir', work) == 0
+    monkeypatch.chdir(tmp_path)
+    work = Path('work_dirs/recipe')
+    assert command(monkeypatch, 'train', recipe_file) == 0
     best = load_checkpoint_file(str(work / 'best.pth'))['message_hub']['runtime_info']
     config = recipe_file if of == 'distillation' else work / 'student.py'
-    assert command(monkeypatch, 'test', config, work / 'best.pth', '--work-dir', tmp_path) == 0
+    assert command(monkeypatch, 'test', config, work / 'best.pth') == 0
     assert f'mIoU: {best["best_score"]:.4f}' in capfd.readouterr().out
+    mmkd.load_student(work, device='cpu')  # to which the work dir is still that of one run
 
 
 @pytest.mark.parametrize(
@@ -259,6 +283,24 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
         (
             ['{recipe}', '--cfg-options', 'optim_wrapper.accumulative_counts=3'],
             'default_hooks.checkpoint.interval=2; allowed: a multiple of',
+        ),
+        (
+            [
+                '{recipe}',
+                '--cfg-options',
+                'optim_wrapper.accumulative_counts=2',
+                'train_cfg.val_interval=3',
+            ],
+            'train_cfg.val_interval=3; allowed: a multiple of optim_wrapper.accumulative_counts=2',
+        ),
+        (
+            [
+                '{recipe}',
+                '--cfg-options',
+                'optim_wrapper.accumulative_counts=2',
+                'default_hooks.checkpoint.by_epoch=True',
+            ],
+            'default_hooks.checkpoint.by_epoch=True; allowed with optim_wrapper.accumulative',
         ),
         (
             ['{recipe}', '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=1'],
