@@ -37,7 +37,7 @@ def load_config(name: str) -> Config:
     A relative path is looked up from the working directory, then from mmkd's own folder.
 
     Raises:
-        UserError: no such config, or it is none of a model.
+        UserError: no such config, or it is no Python.
     """
     if '::' in name:
         return _read(_installed_config(name))
@@ -67,14 +67,11 @@ def config_name(name: str) -> str:
 
 def _read(path: Path) -> Config:
     try:
-        config = Config.fromfile(path)
+        return Config.fromfile(path)
     except SyntaxError as error:
         raise UserError(
             f'config {path}, or one that it inherits, line {error.lineno}: {error.msg}'
         ) from None
-    if 'model' not in config:
-        raise UserError(f'config {path} has no model')
-    return config
 
 
 def _installed_config(name: str) -> Path:

@@ -184,7 +184,7 @@ def check_weights(folder: Path, expected: Path) -> None:
             a, b = ours.get(key, {}), theirs.get(key, {})
             if a.keys() != b.keys() or not all(torch.equal(a[k], b[k]) for k in a):
                 raise UserError(f'{folder}/{name}: {key} differs from the undisturbed training')
-    for path in folder.glob('*/.*'):
+    for path in folder.glob('*/.*.*'):
         raise UserError(f'{path} was left behind')
 
 

@@ -217,7 +217,7 @@ def test_scores_by_class_are_those_of_the_last_checkpoint(folder):
 def test_runs_of_other_classes_are_refused(folder, tmp_path, capfd):
     shutil.copytree(folder / 'alone', tmp_path / 'other')
     (config,) = (tmp_path / 'other').glob('[!s]*.py')
-    classes = dict(classes=('land', 'water'), palette=[[0, 0, 0], [9, 9, 9]])
+    classes = dict(classes=('Road', 'Car'))
     config.write_text(f"{config.read_text()}val_dataloader['dataset']['metainfo'] = {classes}\n")
     assert report(folder / 'alone', tmp_path / 'other', '--out', tmp_path / 'report.html') == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]

@@ -57,7 +57,7 @@ def test_one_network_and_bad_sizes(recipe_file, monkeypatch, capfd):
         assert status == 2 and f'error: --sizes {size}; allowed: HEIGHTxWIDTH' in errors
     for option in ('--batch', '--repeats'):
         status, _, errors = profile(monkeypatch, capfd, recipe_file, option, 0)
-        assert status == 2 and f'error: {option} 0; allowed: 1 and above' in errors
+        assert status == 2 and f"argument {option}: '0'; allowed: a whole number above 0" in errors
 
 
 def test_sizes_that_padding_never_makes_are_named(detection_files, monkeypatch, capfd):

@@ -249,6 +249,7 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
     'args, message',
     [
         (['no/such.py'], 'config no/such.py does not exist'),
+        (['configs/_base_/datasets/camvid.py'], 'datasets/camvid.py has no model'),
         (['{recipe}', '--launcher', 'slurm'], '--launcher slurm needs a GPU'),
         (['{recipe}', '--launcher', 'pytorch'], '--launcher pytorch needs a GPU or a start by'),
         (['{recipe}', '--amp'], '--amp needs a GPU'),
@@ -405,7 +406,7 @@ def test_missing_data_set_is_named(camvid, monkeypatch, capfd):
     config = camvid()
     Path('data/trainannot').rename('data/elsewhere')
     assert command(monkeypatch, 'train', config) == 2
-    assert 'data/trainannot (seg_map_path) does not exist' in last_line(capfd)
+    assert 'data/trainannot (data_prefix.seg_map_path) does not exist' in last_line(capfd)
 
 
 def test_real_camvid_has_the_published_counts(shared):

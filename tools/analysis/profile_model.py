@@ -47,9 +47,6 @@ def networks_of(config: Config) -> dict[str, Config]:
 def main() -> None:
     args = parse_args()
     sizes = [parse_size(text) for text in args.sizes]
-    for name in ('batch', 'repeats'):
-        if getattr(args, name) < 1:
-            raise UserError(f'--{name} {getattr(args, name)}; allowed: 1 and above')
     if args.threads:
         torch.set_num_threads(args.threads)
     configs = networks_of(load_config(args.config))
