@@ -1,5 +1,6 @@
 # Pre-training for real images.
 _base_ = './segformer_b0_streets.py'
+optim_wrapper = dict(optimizer=dict(lr=6e-4))
 train_dataloader = dict(dataset=dict(length=100000))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=50, by_epoch=False),
