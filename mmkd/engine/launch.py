@@ -159,6 +159,8 @@ def run_tool(main: Callable[[], None]) -> None:
     """
     try:
         main()
+        if is_distributed():  # its threads must not outlive the interpreter
+            torch.distributed.destroy_process_group()
     except (KeyError, TypeError) as error:
         line = why_not_built(error)
         if line is None:

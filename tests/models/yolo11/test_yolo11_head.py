@@ -1,8 +1,10 @@
 import math
+import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
-import torch.distributed as dist
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import nn
@@ -187,11 +189,22 @@ def test_bins_are_fixed(network):
     assert network.bbox_head.decode((level, empty, empty)).tolist() == [[[4, 4 - 120, 28, 12]]]
 
 
-def one_of_two(rank, folder, head, outputs, truth):
-    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
-    own = [tuple(level[rank : rank + 1] for level in levels) for levels in outputs]
-    torch.save(head.loss_by_feat(*own, truth[rank : rank + 1], []), folder / f'{rank}.pth')
-    dist.destroy_process_group()
+ONE_OF_TWO = """
+import pickle
+import sys
+
+import torch
+import torch.distributed as dist
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+with open(f'{folder}/given.pkl', 'rb') as file:
+    head, outputs, truth = pickle.load(file)
+dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+own = [tuple(level[rank : rank + 1] for level in levels) for levels in outputs]
+with torch.no_grad():
+    torch.save(head.loss_by_feat(*own, truth[rank : rank + 1], []), f'{folder}/{rank}.pth')
+dist.destroy_process_group()
+"""
 
 
 @torch.no_grad()
@@ -203,7 +216,10 @@ def test_processes_share_one_normaliser(build, tmp_path):
     truth = [sample(boxes, [0] * len(boxes)).gt_instances for boxes in (few, many)]
     expected = head.loss_by_feat(*outputs, truth, [])
     # Not forked: OpenMP's threads do not survive in a fork of a process that has used them.
-    torch.multiprocessing.spawn(one_of_two, (tmp_path, head, outputs, truth), nprocs=2, daemon=True)
+    (tmp_path / 'given.pkl').write_bytes(pickle.dumps((head, outputs, truth)))
+    commands = [[sys.executable, '-c', ONE_OF_TWO, str(rank), tmp_path] for rank in range(2)]
+    processes = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(timeout=240) for process in processes] == [0, 0]
     losses = [torch.load(tmp_path / f'{rank}.pth', weights_only=True) for rank in range(2)]
     for name, value in expected.items():
         torch.testing.assert_close((losses[0][name] + losses[1][name]) / 2, value)
