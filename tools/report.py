@@ -8,7 +8,7 @@ from mmengine.registry import DefaultScope
 
 from mmkd.ablation.class_scores import class_scores
 from mmkd.ablation.queue import is_finished
-from mmkd.ablation.report import Summary, summarise
+from mmkd.ablation.report import summarise
 from mmkd.ablation.runs import runs_in
 from mmkd.complexity import parameter_count
 from mmkd.configs import load_work_dir_config
@@ -32,13 +32,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def words_of(summaries: list[Summary]) -> dict[str, tuple[str, list[str]]]:
+def words_of(configs: dict[str, Config]) -> dict[str, tuple[str, list[str]]]:
     """By run, what it is and how it differs from those before it."""
-    configs, words = {}, {}
-    for each in summaries:
-        config = load_work_dir_config(each.runs[0].folder)
-        words[each.name] = describe(config, configs)
-        configs[each.name] = config
+    before, words = {}, {}
+    for name, config in configs.items():
+        words[name] = describe(config, before)
+        before[name] = config
     return words
 
 
@@ -49,19 +48,18 @@ def classes_of(config: Config) -> tuple[str, ...]:
     return tuple(dataset.metainfo['classes'])
 
 
-def check_classes(summaries: list[Summary]) -> None:
+def check_classes(configs: dict[str, Config]) -> None:
     """Refuse to compare what cannot be compared.
 
     Raises:
         UserError: two runs are of different classes.
     """
-    first, *others = summaries
-    classes = {s.name: classes_of(load_work_dir_config(s.runs[0].folder)) for s in summaries}
+    classes = {name: classes_of(config) for name, config in configs.items()}
+    first, *others = classes
     for other in others:
-        if classes[other.name] != classes[first.name]:
+        if classes[other] != classes[first]:
             raise UserError(
-                f'{first.name} and {other.name} are of different classes; allowed: runs of the '
-                'same classes'
+                f'{first} and {other} are of different classes; allowed: runs of the same classes'
             )
 
 
@@ -72,20 +70,18 @@ def main() -> None:
     if not started:
         raise UserError(f'{", ".join(args.work_dirs)}: no run has started yet')
     summaries = summarise(started)
-    check_classes(summaries)
+    configs = {s.name: load_work_dir_config(s.runs[0].folder) for s in summaries}
+    check_classes(configs)
     finished = [run for run in started if is_finished(run)]
     firsts = [s.runs[0] for s in summaries if is_finished(s.runs[0])]
     segments = all(run.metric == 'mIoU' for run in finished)
     page = render(
         args.title,
         summaries,
-        {
-            s.name: parameter_count(build_network(load_work_dir_config(s.runs[0].folder)))
-            for s in summaries
-        },
+        {name: parameter_count(build_network(config)) for name, config in configs.items()},
         class_scores(finished) if segments else {},
         scenes_of(firsts, args.images) if firsts and args.images else [],
-        words_of(summaries),
+        words_of(configs),
     )
     write_atomically(args.out, page.encode())
     print(f'{args.out}: {len(started)} runs, {Path(args.out).stat().st_size / 2**20:.1f} MiB')

@@ -172,9 +172,9 @@ def check_outputs(files: list[Path], outputs: list[Path]) -> None:
         taken[output] = file
 
 
-def read(path: Path) -> tuple[Iterator[tuple[str, np.ndarray]], int, float]:
-    """Named images of a file or a folder, how many there are, and frames a second (0: no video)."""
-    files = files_of(path)
+def read(files: list[Path]) -> tuple[Iterator[tuple[str, np.ndarray]], int, float]:
+    """Named images of some files, how many there are, and frames a second (0: no video)."""
+    path = files[0]
     if path.suffix.lower() in VIDEOS:
         video = cv2.VideoCapture(str(path))
         if not video.isOpened():
@@ -256,11 +256,11 @@ def main() -> None:
     if args.labels and model.facts['task'] != 'segmentation':
         raise ValueError(f'--labels is for segmentors; {args.model} finds boxes')
     path = Path(args.input)
-    images, total, rate = read(path)
+    files = files_of(path)
+    images, total, rate = read(files)
     as_video = rate > 0 and not args.labels
     folder, suffix = Path(args.out), '.mp4' if as_video else '.png'
     if as_video or not rate:  # labels of a video are named after its frames
-        files = files_of(path)
         check_outputs(files, [folder / f'{file.stem}{suffix}' for file in files])
     writer = Writer(folder, path.stem if as_video else None, rate)
     palette, batch, done, start = palette_of(model.facts), [], 0, time.perf_counter()
