@@ -25,46 +25,60 @@ from torch.nn import functional
 # States held at one time, but no fewer channels than make runs of memory worth their overhead.
 _SLICE = 2**17
 _CHANNELS = 16
+# Positions that are sooner done one after the other.
+_FEW = 8
 # The places of B and C, which belong to all channels of a sequence.
 _SHARED = (3, 4)
 
 
 class BlockedScan(torch.autograd.Function):
-    """``apply(u, delta, A, B, C, D, delta_bias, delta_softplus)`` gives ``y``, all of one type.
+    """``apply(u, delta, A, B, C, D, delta_bias, delta_softplus, keep_states)`` gives ``y``.
 
-    Shapes are those of :func:`mmkd.ops.selective_scan.selective_scan`. It keeps its inputs alone;
-    the backward pass computes the states anew.
+    All of one type; shapes are those of :func:`mmkd.ops.selective_scan.selective_scan`. For the
+    backward pass it keeps its inputs and, with ``keep_states``, the states where a channel has one:
+    the gradient of ``u`` is then written into their memory. Else the states are computed anew.
     """
 
     @staticmethod
     def forward(ctx, *inputs) -> Tensor:
-        *tensors, ctx.softplus = inputs
-        ctx.save_for_backward(*tensors)
+        *tensors, ctx.softplus, keep_states = inputs
+        ctx.has_states = keep_states and tensors[2].shape[1] == 1
+        kept = tensors[0].new_empty(tensors[0].shape) if ctx.has_states else None
+        ctx.save_for_backward(*tensors, kept)
         tensors = _by_sequence(*tensors)
         y = torch.empty_like(tensors[0])
+        kept = kept.view_as(y) if ctx.has_states else None
         for part in _slices(tensors[2].shape, y.shape[2]):
             u, delta, A, B, C, D, delta_bias = _take(tensors, part)
-            step, x = _rows(_steps(delta, delta_bias, ctx.softplus)), _rows(u)
-            state = (step * x).unsqueeze(2).mul(_state_rows(B))
+            step = _rows(_steps(delta, delta_bias, ctx.softplus))
+            state = (_rows(u) * step).unsqueeze(2).mul(_state_rows(B))
             _scan(_decay(step, A)[1:], state)
-            y_rows = _sum(state.mul_(_state_rows(C)), 2).addcmul_(x, D)
-            y[part] = _columns(y_rows)
+            if ctx.has_states:
+                kept[part].view(state.shape).copy_(state)
+            y_rows = _sum(state.mul_(_state_rows(C)), 2)
+            torch.addcmul(_columns(y_rows), u, D.unsqueeze(2), out=y[part])
         return y.view(inputs[0].shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, y_grad: Tensor) -> tuple[Tensor | None, ...]:
-        inputs = ctx.saved_tensors  # once: a block that is computed anew allows no second reading
+        # Read once: a block that is computed anew allows no second reading.
+        *inputs, kept = ctx.saved_tensors
         tensors = _by_sequence(*inputs)
         y_grad = y_grad.reshape(tensors[0].shape).contiguous()
-        grads = [torch.empty_like(x) for x in tensors]
+        grads = [torch.empty_like(x) for x in tensors[1:]]
+        # Not told to autograd, which would forbid a second backward pass: that has no states left.
+        u_grad = kept.data.view_as(y_grad) if ctx.has_states else torch.empty_like(y_grad)
+        grads.insert(0, u_grad)
+        has_states, ctx.has_states = ctx.has_states, False
         for i in _SHARED:
             grads[i].zero_()
         for part in _slices(tensors[2].shape, y_grad.shape[2]):
-            _backward_of_slice(_take(tensors, part), y_grad[part], ctx.softplus, _take(grads, part))
+            of_part = _take(tensors, part), y_grad[part], _take(grads, part)
+            _backward_of_slice(*of_part, ctx.softplus, has_states)
         # A, D and delta_bias belong to all samples.
         grads = [_sum(g.view(-1, *x.shape), 0) for g, x in zip(grads, inputs, strict=True)]
-        return *grads, None
+        return *grads, None, None
 
 
 def _by_sequence(
@@ -81,25 +95,27 @@ def _by_sequence(
 
 
 def _backward_of_slice(
-    tensors: list[Tensor], y_grad: Tensor, softplus: bool, grads: list[Tensor]
+    tensors: list[Tensor], y_grad: Tensor, grads: list[Tensor], softplus: bool, has_states: bool
 ) -> None:
+    """Write ``grads``; with ``has_states`` the first one holds the rows of the states."""
     u, delta, A, B, C, D, delta_bias = tensors
     u_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, delta_bias_grad = grads
     B, C = _state_rows(B), _state_rows(C)
-    # Until a gradient is written, its memory holds rows.
-    rows = len(B), *D.shape
-    step = delta_grad.view(rows).copy_(_rows(_steps(delta, delta_bias, softplus)))
-    y_rows, x = u_grad.view(rows).copy_(_rows(y_grad)), _rows(u)
+    # Until the gradient is written, its memory holds rows.
+    step = delta_grad.view(len(B), *D.shape).copy_(_rows(_steps(delta, delta_bias, softplus)))
+    x, y_rows = _rows(u), _rows(y_grad)
     D_grad.copy_((x * y_rows).sum(0))
-    state = x.mul_(step).unsqueeze(2).mul(B)
-    del x
-    _scan(_decay(step, A)[1:], state)
+    if has_states:
+        state = u_grad.view(step.shape).unsqueeze(2)
+    else:
+        state = (step * x).unsqueeze(2).mul(B)
+        _scan(_decay(step, A)[1:], state)
 
     # The state's gradient g_t = C_t dy_t + a_{t+1} g_{t+1} is the same recurrence from the end.
     state_grad = state * y_rows.unsqueeze(2)
     C_grad.add_(state_grad.sum(3).permute(1, 2, 0))
     torch.mul(y_rows.unsqueeze(2), C, out=state_grad)
-    x = y_rows.copy_(_rows(u))
+    del y_rows
     _scan(_decay(step, A)[1:], state_grad, reverse=True)
 
     # Of the decays' exponents, step * A.
@@ -114,6 +130,7 @@ def _backward_of_slice(
     step_grad = _sum(exponent_grad.mul_(A.transpose(1, 2)), 2)
     product_grad = _sum(state_grad.mul_(B), 2)
     step_grad.addcmul_(product_grad, x)
+    del x
     torch.addcmul(_columns(product_grad.mul_(step)), y_grad, D.unsqueeze(2), out=u_grad)
     delta_grad.copy_(_columns(step_grad))
     if softplus:
@@ -179,7 +196,10 @@ def _scan(decay: Tensor, state: Tensor, reverse: bool = False) -> None:
 
     In reverse ``x_t += a_t * x_{t+1}``. ``decay`` (L - 1, ...) is between neighbours; it is lost.
     """
-    if len(state) == 1:
+    if len(state) <= _FEW:
+        neighbours = list(zip(state[:-1].unbind(), decay.unbind(), state[1:].unbind(), strict=True))
+        for before, a, after in reversed(neighbours) if reverse else neighbours:
+            before.addcmul_(a, after) if reverse else after.addcmul_(a, before)
         return
     even, odd = state[::2], state[1::2]
     within, between = decay[::2], decay[1::2]  # of pairs, and from one pair to the next

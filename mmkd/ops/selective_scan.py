@@ -157,7 +157,7 @@ def _in_one_type(u: Tensor, *others: Tensor | None) -> list[Tensor]:
 # A graph break: the compiler would unroll the loops.
 @torch.compiler.disable
 def _blocked_scan(*inputs) -> Tensor:
-    return BlockedScan.apply(*inputs)
+    return BlockedScan.apply(*inputs, torch.is_grad_enabled())
 
 
 @torch.compiler.disable

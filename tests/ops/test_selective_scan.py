@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.logging import MMLogger
+from torch.utils.checkpoint import checkpoint
 
 from mmkd.errors import UserError
 from mmkd.ops.selective_scan import (
@@ -81,12 +82,13 @@ def test_every_length(scan_inputs, length):
     assert_equal_to_definition(scan_inputs(1, 2, 2, 1, length))
 
 
+@pytest.mark.parametrize('states', [1, 2])
 @pytest.mark.parametrize('states_held', [1, 100, 400, 10**6])
-def test_however_much_is_taken_at_a_time(scan_inputs, states_held, monkeypatch):
+def test_however_much_is_taken_at_a_time(scan_inputs, states_held, states, monkeypatch):
     """One channel of one sequence (which has 160 states), some channels, some sequences, all."""
-    monkeypatch.setattr('mmkd.ops.blocked_scan._SLICE', states_held)
+    monkeypatch.setattr('mmkd.ops.blocked_scan._SLICE', states_held * states // 2)
     monkeypatch.setattr('mmkd.ops.blocked_scan._CHANNELS', 1)
-    assert_equal_to_definition(scan_inputs(2, 3, 4, 2, 20))
+    assert_equal_to_definition(scan_inputs(2, 3, 4, states, 20))
 
 
 @pytest.mark.parametrize('step', [-40.0, 40.0])
@@ -127,9 +129,10 @@ def test_half_precision_is_computed_in_float32(scan_inputs, dtype):
     torch.testing.assert_close(y, exact.to(dtype))
 
 
-def test_saves_no_states(scan_inputs):
+@pytest.mark.parametrize('states', [1, 16])
+def test_keeps_its_inputs_and_no_more_states_than_channels(scan_inputs, states):
     """What autograd keeps does not grow with d_state times L, but for B and C themselves."""
-    inputs = scan_inputs(1, 1, 16, 16, 400)
+    inputs = scan_inputs(1, 1, 16, states, 400)
     kept = {}
 
     def keep(x):
@@ -137,9 +140,33 @@ def test_saves_no_states(scan_inputs):
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        selective_scan(*inputs, backend='torch')
-    assert sum(kept.values()) < 1.5 * sum(x.nbytes for x in inputs)
-    assert inputs[0].nbytes * 16 > 3 * sum(x.nbytes for x in inputs)
+        y = selective_scan(*inputs, backend='torch')
+    state_bytes = inputs[0].nbytes if states == 1 else 0
+    assert sum(kept.values()) == sum(x.nbytes for x in inputs) + state_bytes
+    assert y.requires_grad
+
+
+@pytest.mark.parametrize('states', [1, 2])
+def test_a_second_backward_pass(scan_inputs, states):
+    """The first one has used up the states that were kept, and its gradients are left alone."""
+    inputs = scan_inputs(2, 2, 3, states, 30)
+    y = selective_scan(*inputs, backend='torch').sum()
+    first = torch.autograd.grad(y, inputs, retain_graph=True)
+    expected = [x.clone() for x in first]
+    second = torch.autograd.grad(y, inputs)
+    torch.testing.assert_close(first, tuple(expected), rtol=0, atol=0)
+    torch.testing.assert_close(second, first, rtol=0, atol=0)
+
+
+def test_inside_a_block_that_is_computed_anew(scan_inputs):
+    inputs = scan_inputs(2, 2, 3, 1, 30)
+
+    def anew(*args):
+        return checkpoint(selective_scan, *args, use_reentrant=False)
+
+    torch.testing.assert_close(
+        values_and_gradients(anew, inputs), values_and_gradients(selective_scan, inputs)
+    )
 
 
 def test_compiles(scan_inputs):
