@@ -1,6 +1,5 @@
 """Running an ablation: a few trainings at a time, each its own process, resumed when cut short."""
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -9,10 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 from mmkd.ablation.runs import Run
 from mmkd.configs import ROOT
+from mmkd.engine.folder_lock import lock_folder
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.teacher_preparation import teacher_is_ready
 from mmkd.errors import UserError
@@ -126,7 +125,6 @@ def failure(folder: Path) -> str:
 
 
 def _start(run: Run, launcher: str, echo: Callable[[str], None]) -> '_Training | None':
-    run.folder.mkdir(parents=True, exist_ok=True)
     try:
         training = _Training(
             run.config, run.folder, launcher, (*run.options, f'randomness.seed={run.seed}')
@@ -166,13 +164,7 @@ class _Training:
     def __init__(
         self, config: str, folder: Path, launcher: str, options: Sequence[str] = ()
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.lock: IO = open(folder / '.lock', 'w')
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.lock.close()
-            raise
+        self.lock = lock_folder(folder)
         command = _command(config, folder, launcher)
         if options:
             command += ['--cfg-options', *options]

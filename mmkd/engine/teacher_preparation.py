@@ -1,10 +1,9 @@
 """A teacher whose checkpoint is not there yet is trained first, by its own config."""
 
-import fcntl
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +21,7 @@ from mmkd.configs import (
     load_config,
     model_config,
 )
+from mmkd.engine.folder_lock import lock_folder
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.hooks.class_count_hook import check_class_count
 from mmkd.engine.launch import resume_from_work_dir, set_launcher, show_progress
@@ -92,28 +92,27 @@ def _train(config: Config) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Holds the lock on a training's folder; waits, and says so, while another job has it."""
-    folder.mkdir(parents=True, exist_ok=True)
     waits = False
-    with open(folder / '.lock', 'w') as lock:
-        while not _locked(lock):
-            if not waits:
-                print_log(f'waiting for the teacher in {folder}, which another job trains')
-            waits = True
-            time.sleep(0.5)
+    while True:
+        # The first process holds it for all; the others ask along, for none may wait too long.
+        lock = _locked(folder) if is_main_process() else None
+        held = [lock is not None]
+        broadcast_object_list(held)
+        if held[0]:
+            break
+        if not waits:
+            print_log(f'waiting for the teacher in {folder}, which another job trains')
+        waits = True
+        time.sleep(0.5)
+    with lock or nullcontext():
         yield
 
 
-def _locked(lock: IO) -> bool:
-    # The first process holds it for all; the others ask along, for none may wait too long for it.
-    held = [False]
-    if is_main_process():
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = [True]
-        except BlockingIOError:
-            pass
-    broadcast_object_list(held)
-    return held[0]
+def _locked(folder: Path) -> IO | None:
+    try:
+        return lock_folder(folder)
+    except BlockingIOError:
+        return None
 
 
 def _try_out(config: Config) -> None:
