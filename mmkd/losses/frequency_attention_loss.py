@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,8 @@ from mmkd.ops.attention import attention_map, check_mapping, normalise_map
 from mmkd.ops.features import feature_pair, smaller_size
 from mmkd.ops.fourier import check_filter, frequency_filter, frequency_mask
 from mmkd.registry import MODELS
+
+_LEAST_DETAIL = 1e-3
 
 
 @MODELS.register_module()
@@ -28,7 +32,9 @@ class FrequencyAttentionLoss(nn.Module):
       ``A(Q(M F))`` in order ``filter_first`` and ``A(M Q(F))`` in order ``attend_first``. It
       does not change when a side is scaled, as long as ``||Q||_2`` stays well above the 1e-8 that
       keeps the division finite, and lies in [0, 2], or in [0, 4] for
-      ``attend_first``, whose filtered maps may be negative. Channel counts may differ.
+      ``attend_first``, whose filtered maps may be negative. There ``||M Q||_2`` counts as at
+      least a thousandth of what it is for a constant map of ``Q``'s mean: what a filter without
+      ``low`` leaves of a map without detail is rounding. Channel counts may differ.
     * ``compare='feature'``: the mean square of ``M F_S - M F_T``. Channel counts must agree.
 
     Neither grows with batch, height or width. Everything is computed in float32, or in float64
@@ -97,24 +103,31 @@ class FrequencyAttentionLoss(nn.Module):
                 'FrequencyAttentionLoss', student, teacher, same_channels=self.compare == 'feature'
             )
             size = smaller_size(student, teacher)
-            student = self._filtered(student, size, masked=self.filter_on != 'teacher')
-            teacher = self._filtered(teacher, size, masked=self.filter_on != 'student')
+            masks_student, masks_teacher = self.filter_on != 'teacher', self.filter_on != 'student'
             if self.compare == 'feature':
+                student = self._filter(student, size, masks_student)
+                teacher = self._filter(teacher, size, masks_teacher)
                 return (student - teacher).square().mean()
-            difference = normalise_map(student) - normalise_map(teacher)
-            return difference.square().sum(dim=(1, 2)).mean()
+            student = self._attention(student, size, masks_student)
+            teacher = self._attention(teacher, size, masks_teacher)
+            return (student - teacher).square().sum(dim=(1, 2)).mean()
 
-    def _filtered(self, feature: Tensor, size: tuple[int, int], masked: bool) -> Tensor:
-        """One side on the common grid: its feature (N, C, h, w) or its map Q (N, h, w)."""
+    def _attention(self, feature: Tensor, size: tuple[int, int], masked: bool) -> Tensor:
+        """One side's unit map ``A`` on the common grid, (N, h, w)."""
+        if self.order == 'filter_first':
+            return normalise_map(attention_map(self._filter(feature, size, masked), p=self.p))
+        whole = attention_map(feature, p=self.p)
+        constant = whole.detach().mean(dim=(1, 2)) * math.sqrt(math.prod(size))
+        return normalise_map(self._filter(whole, size, masked), least=_LEAST_DETAIL * constant)
+
+    def _filter(self, x: Tensor, size: tuple[int, int], masked: bool) -> Tensor:
+        """A feature or a map (..., H, W) on the common grid (..., h, w), in what ``M`` passes."""
         mask = None
         if masked and not self.low == self.high == 1:
             mask = frequency_mask(
-                size, self.low, self.high, self.cutoff, self.filter, feature.device, feature.dtype
+                size, self.low, self.high, self.cutoff, self.filter, x.device, x.dtype
             )
-        if self.order == 'attend_first':
-            return frequency_filter(attention_map(feature, p=self.p), mask, size)
-        feature = frequency_filter(feature, mask, size)
-        return feature if self.compare == 'feature' else attention_map(feature, p=self.p)
+        return frequency_filter(x, mask, size)
 
     def extra_repr(self) -> str:
         return (

@@ -63,21 +63,24 @@ class _SumOfSquares(torch.autograd.Function):
         return x * (2 * grad)[:, None]
 
 
-def normalise_map(q: Tensor, eps: float = 1e-8) -> Tensor:
+def normalise_map(q: Tensor, eps: float = 1e-8, least: Tensor | None = None) -> Tensor:
     """Scale every map to unit length: ``A = Q / (||Q||_2 + eps)``, the norm over H and W.
 
     Args:
         q: (N, H, W).
         eps: Added to the norm, > 0; an all-zero map stays zero and its gradient finite.
+        least: What a norm counts as if it is less, (N,).
 
     Returns:
-        (N, H, W) with every map's norm just below 1.
+        (N, H, W) with every map's norm just below 1, or below that where ``least`` is more.
     """
     # Squares of a map that is itself a power overflow float32 long before the map does. The
     # divisor cancels out of the norm and of its gradient, hence the detach.
     peak = q.detach().abs().amax(dim=(1, 2), keepdim=True)
     peak = torch.where(peak > 0, peak, 1)
     norm = peak * torch.linalg.vector_norm(q / peak, dim=(1, 2), keepdim=True)
+    if least is not None:
+        norm = torch.maximum(norm, least[:, None, None])
     return q / (norm + eps)
 
 

@@ -42,7 +42,8 @@ class BlockedScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *inputs) -> Tensor:
         *tensors, ctx.softplus, keep_states = inputs
-        ctx.has_states = keep_states and tensors[2].shape[1] == 1
+        has_gradient = keep_states and any(ctx.needs_input_grad)
+        ctx.has_states = has_gradient and tensors[2].shape[1] == 1
         kept = tensors[0].new_empty(tensors[0].shape) if ctx.has_states else None
         ctx.save_for_backward(*tensors, kept)
         tensors = _by_sequence(*tensors)

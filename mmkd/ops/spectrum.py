@@ -40,7 +40,8 @@ def leading_eigenpairs(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
         k: how many, >= 1; all N where there are fewer.
 
     Returns:
-        Values (..., k), descending, and orthonormal vectors (..., N, k), without a gradient.
+        Values (..., k), descending, nan where the matrix has a number that is not finite, and
+        orthonormal vectors (..., N, k), without a gradient.
     """
     check_count(k)
     k = min(k, matrix.shape[-1])
@@ -85,7 +86,7 @@ def energy_eigenpairs(matrix: Tensor, energy: float) -> tuple[Tensor, Tensor]:
 
     def needed(values: Tensor) -> Tensor:
         squares = values.square()
-        return squares.cumsum(-1) - squares < target
+        return ~(squares.cumsum(-1) - squares >= target)  # so that none is dropped of what is nan
 
     values, vectors, kept = _eigenpairs(matrix, _ENERGY_BLOCK, needed, magnitude=True)
     most = int(kept.sum(-1).max().clamp(min=1))
@@ -155,7 +156,10 @@ def _extend(
 
 
 def _sorted_eigh(matrix: Tensor, magnitude: bool) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(matrix)
+    # eigh may raise where a number is not finite; what is made of it has to be nan instead.
+    finite = matrix.isfinite().all(-1).all(-1)[..., None]
+    values, vectors = torch.linalg.eigh(torch.where(finite[..., None], matrix, 0))
+    values = torch.where(finite, values, torch.nan)
     if not magnitude:
         return values.flip(-1), vectors.flip(-1)
     order = values.abs().argsort(-1, descending=True)

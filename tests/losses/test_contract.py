@@ -124,6 +124,16 @@ def test_a_step_against_the_gradient_lowers_the_value(name):
 
 
 @every_loss
+@pytest.mark.parametrize('side', ['student', 'teacher'])
+@pytest.mark.parametrize('size', [(2, 2), (4, 4), (5, 6)])
+def test_what_is_not_a_number_stays_so(name, side, size):
+    """An error, or a number, would keep the training from naming the term."""
+    sides = dict(zip(('student', 'teacher'), pair(torch.float32, (2, 3, *size)), strict=True))
+    sides[side][1, 0, 0, 0] = torch.nan
+    assert build(name)(**sides).isnan()
+
+
+@every_loss
 def test_gradient_reaches_the_student_only(name):
     student, teacher = (x.requires_grad_() for x in pair())
     build(name)(student, teacher).backward()

@@ -113,6 +113,30 @@ def test_zero_for_equal_inputs_when_both_or_no_side_is_masked(order, compare, fi
     assert (student.grad == 0).all()
 
 
+@pytest.mark.parametrize('order', ['filter_first', 'attend_first'])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
+@pytest.mark.parametrize('size', [(5, 6), (12, 16), (24, 32)])
+def test_rounding_is_no_detail(order, dtype, size):
+    """What a high-pass leaves of a constant feature is rounding, which must not count."""
+    details = dict(low=0.0, high=1.0, order=order)
+    student = torch.full((2, 3, *size), 5.0, dtype=dtype, requires_grad=True)
+    teacher = rand(2, 3, *size).to(dtype)
+    loss_of(student, teacher, **details).backward()
+    assert student.grad.abs().max() < 20
+    assert loss_of(student, 0.74 * student, **details) < 1e-6
+
+
+@quick
+@given(st.floats(2e-3, 1.0), st.floats(1e-2, 1e3))
+def test_a_faint_detail_is_one(part, scale):
+    """Of a thousandth of the map on it is compared in full."""
+    student, teacher = (1 + part * rand(1, 1, 8, 8, seed=s).sign() for s in (0, 1))
+    value = loss_of(scale * student, teacher, low=0.0, high=1.0, order='attend_first', p=1)
+    maps = [long_filter(x[:, 0], 0.0, 1.0, 0.4) for x in (student, teacher)]
+    expected = (unit(maps[0]) - unit(maps[1])).square().sum()
+    torch.testing.assert_close(value, expected, rtol=1e-3, atol=0)
+
+
 def test_every_option_changes_the_value():
     student, teacher = pair()
     variants = [

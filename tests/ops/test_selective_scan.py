@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mmengine.logging import MMLogger
 from torch.utils.checkpoint import checkpoint
 
+from mmkd.benchmark.memory import peak_bytes
 from mmkd.errors import UserError
 from mmkd.ops.selective_scan import (
     _log_once,
@@ -144,6 +145,14 @@ def test_keeps_its_inputs_and_no_more_states_than_channels(scan_inputs, states):
     state_bytes = inputs[0].nbytes if states == 1 else 0
     assert sum(kept.values()) == sum(x.nbytes for x in inputs) + state_bytes
     assert y.requires_grad
+
+
+def test_keeps_no_states_where_no_gradient_is_wanted(scan_inputs):
+    inputs = [x.detach() for x in scan_inputs(1, 1, 16, 1, 400)]
+    frozen = peak_bytes(lambda: selective_scan(*inputs, backend='torch'))
+    inputs[-1].requires_grad_()
+    trained = peak_bytes(lambda: selective_scan(*inputs, backend='torch'))
+    assert trained - frozen == inputs[0].nbytes
 
 
 @pytest.mark.parametrize('states', [1, 2])

@@ -1,5 +1,8 @@
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mmkd.distiller import Distiller
 from mmkd.engine.wrapping import unwrapped
@@ -23,9 +26,17 @@ class TermScheduleHook(Hook):
         model = unwrapped(runner.model)
         if not isinstance(model, Distiller):
             return
-        # By drop_last fewer images than a batch are no batch; sampling goes on all the same.
-        epoch = runner.iter // max(1, len(runner.train_dataloader))
+        epoch = runner.iter // batches_of_epoch(runner.train_dataloader, get_world_size())
         for name, term in model.distill.items():
             term.set_time(epoch if term.by_epoch else runner.iter)
             if term.is_scheduled:
                 runner.message_hub.update_scalar(f'train/weight.{name}', term.current_weight)
+
+
+def batches_of_epoch(loader: DataLoader, processes: int) -> int:
+    """How many batches a process draws while all of them together draw every image once."""
+    batches = len(loader)
+    if isinstance(loader.sampler, InfiniteSampler):  # its length is that of all processes
+        batches = -(-batches // processes)
+    # By drop_last fewer images than a batch are no batch; sampling goes on all the same.
+    return max(1, batches)
