@@ -2,7 +2,7 @@ _base_ = [
     '_base_/datasets/ade20k.py',
     '_base_/distillers/vmamba_tiny_uper_freq.py',
     '_base_/schedules/vmamba_160k.py',
-    '_base_/default_runtime.py',
+    '_base_/visual_runtime.py',
 ]
 model = dict(
     student=dict(data_preprocessor=dict(size=(512, 512))),

@@ -222,12 +222,12 @@ def finished_run(tmp_path) -> Callable[..., Run]:
     """Makes the folder of a run that has ended, with scores at its validations."""
 
     def make(
-        name: str, seed: int, *scores: float, distilled: bool = True, student: str = 's'
+        name: str, seed: int, *scores: float, distilled: bool = True, comparable: str = 's'
     ) -> Run:
         teacher = ('teacher.py', 'best.pth') if distilled else None
         run = Run(
             folder=tmp_path / name / f'seed_{seed}', config=f'configs/{name}.py', seed=seed,
-            options=(), fingerprint=f'{name}{seed}', student=student, teacher=teacher,
+            options=(), fingerprint=name, comparable=comparable, teacher=teacher,
             metric='mIoU', length=10 * len(scores), by_epoch=False, commit='abc',
         )  # fmt: skip
         run.note()

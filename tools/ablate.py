@@ -50,7 +50,7 @@ def main() -> None:
     if args.per_class:
         check_class_scores(runs)
     summaries = summarise(runs)
-    scores = class_scores(filter(is_finished, runs)) if args.per_class else None
+    scores = class_scores(summaries) if args.per_class else None
     table = to_markdown(summaries, scores)
     out = Path(args.work_dir)
     write_atomically(out / 'ablation.csv', to_csv(runs).encode())

@@ -7,7 +7,6 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmkd.ablation.class_scores import class_scores
-from mmkd.ablation.queue import is_finished
 from mmkd.ablation.report import summarise
 from mmkd.ablation.runs import runs_in
 from mmkd.complexity import parameter_count
@@ -29,7 +28,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--title', default='Distilled students', help='heading of the page')
     parser.add_argument('--images', type=int, default=4, help='validation images to show')
     add_trust_argument(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.images < 0:
+        parser.error(f'--images {args.images} must be 0 or more')
+    return args
 
 
 def words_of(configs: dict[str, Config]) -> dict[str, tuple[str, list[str]]]:
@@ -72,14 +74,13 @@ def main() -> None:
     summaries = summarise(started)
     configs = {s.name: load_work_dir_config(s.runs[0].folder) for s in summaries}
     check_classes(configs)
-    finished = [run for run in started if is_finished(run)]
-    firsts = [s.runs[0] for s in summaries if is_finished(s.runs[0])]
-    segments = all(run.metric == 'mIoU' for run in finished)
+    firsts = {s.name: s.finished[0] for s in summaries if s.finished}
+    segments = all(run.metric == 'mIoU' for run in firsts.values())
     page = render(
         args.title,
         summaries,
         {name: parameter_count(build_network(config)) for name, config in configs.items()},
-        class_scores(finished) if segments else {},
+        class_scores(summaries) if segments else {},
         scenes_of(firsts, args.images) if firsts and args.images else [],
         words_of(configs),
     )

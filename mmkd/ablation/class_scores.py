@@ -6,21 +6,26 @@ from pathlib import Path
 
 from mmengine.runner import Runner
 
+from mmkd.ablation.report import Summary
 from mmkd.ablation.runs import Run
 from mmkd.configs import load_work_dir_config, student_config
-from mmkd.engine.files import find_last_checkpoint, write_atomically
+from mmkd.engine.files import write_atomically
 from mmkd.errors import UserError
 
 
-def class_scores(runs: Iterable[Run]) -> dict[str, dict[str, list[float]]]:
+def class_scores(summaries: Iterable[Summary]) -> dict[str, dict[str, list[float]]]:
     """IoU in percent by config and class, a value a seed, of the last checkpoints on ``val``.
 
-    Each run is evaluated once; its values stay in its folder, until it trains on.
+    Each finished run is evaluated once; its values stay in its folder, until it trains on.
+
+    Raises:
+        UserError: a run's checkpoints are gone.
     """
     scores: dict[str, dict[str, list[float]]] = {}
-    for run in runs:
-        for name, value in _of_run(run).items():
-            scores.setdefault(run.name, {}).setdefault(name, []).append(value)
+    for summary in summaries:
+        for run in summary.finished:
+            for name, value in _of_run(run).items():
+                scores.setdefault(summary.name, {}).setdefault(name, []).append(value)
     return scores
 
 
@@ -36,7 +41,7 @@ def check_class_scores(runs: Iterable[Run]) -> None:
 
 
 def _of_run(run: Run) -> dict[str, float]:
-    kept, last = run.folder / 'class_iou.json', find_last_checkpoint(run.folder)
+    kept, last = run.folder / 'class_iou.json', run.last_checkpoint
     checkpoint = [Path(last).name, Path(last).stat().st_mtime_ns]
     known = json.loads(kept.read_text()) if kept.is_file() else {}
     if known.get('checkpoint') != checkpoint:

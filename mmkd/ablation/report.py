@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 from mmkd.ablation.queue import is_finished
-from mmkd.ablation.runs import Run
+from mmkd.ablation.runs import Run, by_config
 from mmkd.run_record import read_record
 
 _COLUMNS = (
@@ -29,31 +29,29 @@ class Summary:
     step_ms: float | None
     unfinished: tuple[int, ...]
 
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.seed not in self.unfinished)
+
 
 def summarise(runs: Sequence[Run]) -> list[Summary]:
     """One summary a config, the undistilled ones first, then by name."""
-    groups: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda r: (r.distilled, r.name, r.seed)):
-        groups.setdefault(run.name, []).append(run)
-    return [_summary(name, group) for name, group in groups.items()]
+    runs = sorted(runs, key=lambda r: (r.distilled, r.name, r.seed))
+    return [_summary(name, seeds) for name, seeds in by_config(runs).items()]
 
 
 def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
-    """The undistilled training of the same student for the same length, if it is there.
+    """The undistilled training of the same student on the same data, as long, if it is there.
 
     Of several, such as with other learning rates, it is the best: a gain over less is none.
     """
-
-    def key(run: Run) -> tuple:
-        return run.student, run.length, run.by_epoch
-
     first = summary.runs[0]
     candidates = [
         other
         for other in summaries
         if first.distilled
         and not other.runs[0].distilled
-        and key(other.runs[0]) == key(first)
+        and other.runs[0].comparable == first.comparable
         and other.last
     ]
     return max(candidates, key=lambda other: mean(other.last), default=None)

@@ -4,8 +4,8 @@ import argparse
 import glob
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,7 +19,7 @@ from mmkd.configs import (
     load_work_dir_config,
     model_config,
 )
-from mmkd.engine.files import write_atomically
+from mmkd.engine.files import find_last_checkpoint, write_atomically
 from mmkd.engine.launch import ConfigOptions, merge_options
 from mmkd.errors import UserError
 from mmkd.run_record import read_record
@@ -40,9 +40,9 @@ class Run:
     seed: int
     options: tuple[str, ...]
     fingerprint: str
-    """Of the whole config and the teacher's: a folder never holds results of two configs."""
-    student: str
-    """Fingerprint of the student's model; runs that share it may be compared."""
+    """Of the whole config but the seed, and of the teacher's: all seeds of a run share it."""
+    comparable: str
+    """Fingerprint of what a gain is measured at: student, data, length of training, metric."""
     teacher: tuple[str, str] | None
     """Config and checkpoint of the teacher; None of a student that trains alone."""
     metric: str
@@ -56,33 +56,59 @@ class Run:
         return self.teacher is not None
 
     @property
+    def family(self) -> Path:
+        """The folder that holds its seeds; outside an ablation, its own."""
+        of_seed = self.folder.name == f'seed_{self.seed}'
+        return self.folder.parent if of_seed else self.folder
+
+    @property
     def name(self) -> str:
         """That of the config, which its seeds share; outside an ablation, that of the folder."""
-        of_seed = self.folder.name == f'seed_{self.seed}'
-        return (self.folder.parent if of_seed else self.folder).name
+        return self.family.name
+
+    @property
+    def last_checkpoint(self) -> str:
+        """The path of what it was last trained to.
+
+        Raises:
+            UserError: there is no checkpoint.
+        """
+        path = find_last_checkpoint(self.folder)
+        if path is None:
+            raise UserError(f'{self.folder} holds no checkpoint of its run')
+        return path
 
     def note(self) -> None:
         """Write the run down in its folder.
 
         Raises:
-            UserError: the folder holds a run of another config.
+            UserError: the folder, or that of another seed, holds a run of another config.
         """
-        path = self.folder / _NOTE
-        if path.is_file():
-            earlier = read_run(self.folder)
+        for note in sorted(self.family.glob(f'seed_*/{_NOTE}')):
+            earlier = read_run(note.parent)
             if earlier.fingerprint != self.fingerprint:
                 raise UserError(
-                    f'{self.folder} holds a run of {earlier.config} as it was before a change; '
+                    f'{earlier.folder} holds a run of {earlier.config} as it was before a change; '
                     'remove the folder, or choose another --work-dir'
                 )
+        path = self.folder / _NOTE
+        if path.is_file():
             return
         facts = asdict(self) | dict(folder=self.folder.name)
         write_atomically(path, (json.dumps(facts, indent=1) + '\n').encode())
 
 
 def read_run(folder: Path) -> Run:
-    """The run that is noted down in ``folder``."""
+    """The run that is noted down in ``folder``.
+
+    Raises:
+        UserError: the note is none of this version of mmkd.
+    """
     facts = json.loads((folder / _NOTE).read_text())
+    if facts.keys() != {field.name for field in fields(Run)}:
+        raise UserError(
+            f'{folder / _NOTE} is of another version of mmkd; remove the folder, or choose another'
+        )
     lists = ('options', 'teacher')
     tuples = {key: tuple(facts[key]) for key in lists if facts[key] is not None}
     return Run(**facts | dict(folder=folder, **tuples))
@@ -106,7 +132,8 @@ def runs_in(folder: str | Path) -> list[Run]:
     runs = find_runs(folder)
     if runs:
         return runs
-    if not read_record(folder).train:
+    record = read_record(folder)
+    if not record.train and not record.val:
         raise UserError(f'{folder} holds no run')
     config = load_work_dir_config(folder)
     seed = config.get('randomness', {}).get('seed', 0)
@@ -137,7 +164,26 @@ def plan_runs(
     for name in names:
         if names.count(name) > 1:
             raise UserError(f'two configs are named {name}; a run folder is named after its config')
+    seeds = dict.fromkeys(seeds)
     return [_plan(path, seed, options, Path(work_dir)) for seed in seeds for path in paths]
+
+
+def by_config(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """The runs of each config by its name; what has a name in common has its folder's before it."""
+    families: dict[Path, list[Run]] = {}
+    for run in runs:
+        families.setdefault(run.family, []).append(run)
+    return {_short(family, families): seeds for family, seeds in families.items()}
+
+
+def _short(path: Path, paths: Iterable[Path]) -> str:
+    """The end of ``path`` that tells it from the others."""
+    others = [other for other in paths if other != path]
+    for parts in range(1, len(path.parts)):
+        end = path.parts[-parts:]
+        if all(other.parts[-parts:] != end for other in others):
+            return '/'.join(end)
+    return str(path)
 
 
 def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
@@ -153,7 +199,7 @@ def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
     if run.teacher is None:
         return run
     # A teacher that is trained otherwise makes another run, at the same path.
-    both = [config.to_dict(), load_config(run.teacher[0]).to_dict()]
+    both = [_but_seed(config), load_config(run.teacher[0]).to_dict()]
     return replace(run, fingerprint=_fingerprint(both))
 
 
@@ -167,17 +213,18 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
             f'{path}: default_hooks.checkpoint.save_best={metric!r}; allowed: the name of the '
             'metric that runs are compared by'
         )
+    length = (loop.get('max_iters') or loop.max_epochs, not loop.get('max_iters'))
     return Run(
         folder=folder,
         config=path,
         seed=seed,
         options=tuple(options),
-        fingerprint=_fingerprint(config.to_dict()),
-        student=_fingerprint(model_config(config).to_dict()),
+        fingerprint=_fingerprint(_but_seed(config)),
+        comparable=_fingerprint([model_config(config).to_dict(), *_data(config), metric, length]),
         teacher=teacher and (teacher.config, teacher.checkpoint),
         metric=metric,
-        length=loop.get('max_iters') or loop.max_epochs,
-        by_epoch=not loop.get('max_iters'),
+        length=length[0],
+        by_epoch=length[1],
         commit=get_git_hash(digits=7),
     )
 
@@ -196,6 +243,18 @@ def _matches(pattern: str) -> list[str]:
     raise UserError(f'no config matches {pattern}')
 
 
-def _fingerprint(configs: dict | list[dict]) -> str:
+def _but_seed(config: Config) -> dict:
+    facts = config.to_dict()
+    facts.get('randomness', {}).pop('seed', None)
+    return facts
+
+
+def _data(config: Config) -> list[dict]:
+    """What a student is trained on and what it is scored on, however many processes load it."""
+    loaders = [config.train_dataloader.to_dict(), config.val_dataloader.to_dict()]
+    return [{key: loader.get(key) for key in ('dataset', 'batch_size')} for loader in loaders]
+
+
+def _fingerprint(configs: dict | list) -> str:
     text = json.dumps(configs, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ def role(summary: Summary, summaries: Sequence[Summary]) -> str:
         return 'distilled'
     if any(_taught(other, summary) for other in runs):
         return 'teacher'
-    same = any(other.distilled and other.student == run.student for other in runs)
+    same = any(other.distilled and other.comparable == run.comparable for other in runs)
     return 'student alone' if same else 'other'
 
 
@@ -44,4 +44,4 @@ def dot(colour: int) -> str:
 
 def _taught(run: Run, teacher: Summary) -> bool:
     # By the folder's name: work dirs are moved.
-    return run.teacher is not None and run.teacher[1].split('/')[-2:-1] == [teacher.name]
+    return run.teacher is not None and run.teacher[1].split('/')[-2:-1] == [teacher.runs[0].name]

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from PIL import Image
 
 from mmkd.ablation.runs import Run
 from mmkd.configs import check_data_roots, load_work_dir_config, student_config
-from mmkd.engine.files import find_last_checkpoint
 from mmkd.inference import load_network
 from mmkd.registry import DATASETS
 from mmkd.visualization.prediction import prediction_picture, truth_picture
@@ -28,21 +27,22 @@ class Scene:
     predictions: dict[str, np.ndarray]
 
 
-def scenes_of(runs: Sequence[Run], count: int) -> list[Scene]:
+def scenes_of(runs: Mapping[str, Run], count: int) -> list[Scene]:
     """Some validation images of the first run's data, spread evenly, through every run's network.
 
     Args:
-        runs: at least one, finished, of one data set.
+        runs: by name, at least one, finished, of one data set.
         count: how many images, at most.
     """
-    config = student_config(load_work_dir_config(runs[0].folder))
+    first = next(iter(runs.values()))
+    config = student_config(load_work_dir_config(first.folder))
     check_data_roots(config, 'val_dataloader')
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         dataset = DATASETS.build(config.val_dataloader.dataset)
         count = min(count, len(dataset))
         items = [dataset[(2 * i + 1) * len(dataset) // (2 * count)] for i in range(count)]
     images = [input_picture(item) for item in items]
-    answers = {run.name: _predict(run, items) for run in runs}
+    answers = {name: _predict(run, items) for name, run in runs.items()}
     return [
         Scene(
             image,
@@ -72,7 +72,7 @@ def data_uri(picture: np.ndarray) -> str:
 
 @torch.no_grad()
 def _predict(run: Run, items: Iterable[dict]) -> list:
-    network = load_network(load_work_dir_config(run.folder), find_last_checkpoint(run.folder))
+    network = load_network(load_work_dir_config(run.folder), run.last_checkpoint)
     return [
         network.test_step(dict(inputs=[i['inputs']], data_samples=[i['data_samples'].clone()]))[0]
         for i in items

@@ -33,15 +33,25 @@ def test_one_seed_has_no_spread(finished_run):
     assert cells(to_markdown(summarise([finished_run('kd', 0, 43.0)])))['kd'][0] == '43.00'
 
 
-def test_only_the_same_student_trained_as_long_is_a_baseline(finished_run):
+def test_only_what_is_comparable_is_a_baseline(finished_run):
     alone = finished_run('alone', 0, 40.0, 40.0, distilled=False)
-    shorter = finished_run('shorter', 0, 40.0, distilled=False)
-    other = finished_run('other', 0, 40.0, 40.0, distilled=False, student='t')
+    other = finished_run('other', 0, 40.0, 40.0, distilled=False, comparable='t')
     kd = finished_run('kd', 0, 43.0, 43.0)
-    summaries = summarise([shorter, other, kd])
+    summaries = summarise([other, kd])
     assert baseline(summaries[-1], summaries) is None
-    summaries = summarise([shorter, other, kd, alone])
+    summaries = summarise([other, kd, alone])
     assert baseline(summaries[-1], summaries).name == 'alone'
+
+
+def test_two_ablations_are_told_apart(finished_run):
+    runs = [
+        finished_run(f'{folder}/kd', seed, score)
+        for folder, seed, score in (('a', 0, 40.0), ('a', 1, 42.0), ('b', 0, 10.0))
+    ]
+    table = cells(to_markdown(summarise([*runs, finished_run('b/at', 0, 5.0)])))
+    assert table['a/kd'][0] == '41.00 ± 1.41'
+    assert table['b/kd'][0] == '10.00'
+    assert table['at'][0] == '5.00'
 
 
 def test_the_best_of_several_baselines_counts(finished_run):

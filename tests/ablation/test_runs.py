@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mmkd.ablation.runs import find_runs, plan_runs, read_run
+from mmkd.ablation.runs import find_runs, plan_runs, read_run, runs_in
+from mmkd.configs import load_config
 from mmkd.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,10 +20,43 @@ def test_plan_takes_every_seed_of_every_config_and_its_options(tmp_path):
     assert {run.length for run in runs} == {7}
     distilled, alone = runs[:2]
     assert (distilled.distilled, alone.distilled) == (True, False)
-    assert distilled.student == alone.student
+    assert distilled.comparable == alone.comparable
     assert distilled.metric == 'mIoU'
     assert distilled.folder == tmp_path / 'fastscnn_ratio_25' / 'seed_0'
-    assert len({run.fingerprint for run in runs}) == len(runs)
+    assert [run.fingerprint for run in runs[:2]] == [run.fingerprint for run in runs[2:]]
+    assert distilled.fingerprint != alone.fingerprint
+
+
+@pytest.mark.parametrize('family', ['fastscnn', 'camvid', 'vmamba'])
+def test_every_variant_is_comparable_to_the_student_alone(family, tmp_path):
+    runs = plan_runs([f'configs/ablations/{family}_*.py'], [0], [], tmp_path)
+    assert len({run.comparable for run in runs}) == 1
+    assert [run.name for run in runs if not run.distilled] == [f'{family}_alone']
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        'model.decode_head.dropout_ratio=0.3',
+        'train_cfg.max_iters=7',
+        'train_dataloader.batch_size=2',
+        'train_dataloader.dataset.count=9',
+        'val_dataloader.dataset.count=9',
+        'default_hooks.checkpoint.save_best=aAcc',
+    ],
+)
+def test_what_a_gain_is_not_measured_across(option, tmp_path):
+    student = ['configs/students/fast_scnn_streets.py']
+    (usual,), (other,) = (plan_runs(student, [0], o, tmp_path) for o in ([], [option]))
+    assert usual.comparable != other.comparable
+    workers = ['train_dataloader.num_workers=1', 'optim_wrapper.optimizer.lr=0.1']
+    (same,) = plan_runs(student, [0], workers, tmp_path)
+    assert usual.comparable == same.comparable
+
+
+def test_a_seed_given_twice_is_one_run(tmp_path):
+    (run,) = plan_runs(['configs/students/fast_scnn_streets.py'], [1, 1], [], tmp_path)
+    assert run.seed == 1
 
 
 def test_an_override_of_the_teacher_leaves_the_undistilled_student_alone(tmp_path):
@@ -50,6 +84,43 @@ def test_a_folder_of_another_config_is_not_mixed_up(tmp_path):
     run.note()
     with pytest.raises(UserError, match='seed_0 holds a run of .* before a change'):
         replace(run, fingerprint='another').note()
+
+
+def test_the_seeds_of_two_configs_are_not_mixed_up(tmp_path):
+    student = ['configs/students/fast_scnn_streets.py']
+    (first,) = plan_runs(student, [0], [], tmp_path)
+    (second,) = plan_runs(student, [1], [], tmp_path)
+    (changed,) = plan_runs(student, [2], ['optim_wrapper.optimizer.lr=0.1'], tmp_path)
+    first.note()
+    second.note()
+    with pytest.raises(UserError, match='seed_0 holds a run of .* before a change'):
+        changed.note()
+    assert not changed.folder.exists()
+
+
+def test_a_note_of_another_version_is_refused(tmp_path):
+    (run,) = plan_runs(['configs/students/fast_scnn_streets.py'], [0], [], tmp_path)
+    run.note()
+    note = run.folder / 'run.json'
+    note.write_text(note.read_text().replace('"comparable"', '"student"'))
+    with pytest.raises(UserError, match='run.json is of another version of mmkd'):
+        read_run(run.folder)
+
+
+def test_a_training_too_short_to_be_logged_is_one(finished_run):
+    run = finished_run('short', 0, 40.0)
+    (log,) = run.folder.glob('*/vis_data/scalars.json')
+    log.write_text(log.read_text().splitlines()[-1])
+    (run.folder / 'run.json').unlink()
+    load_config('configs/students/fast_scnn_streets.py').dump(run.folder / 'short.py')
+    (found,) = runs_in(run.folder)
+    assert found.metric == 'mIoU'
+
+
+def test_a_run_without_a_checkpoint_is_named(finished_run):
+    run = finished_run('kd', 0, 40.0)
+    with pytest.raises(UserError, match='seed_0 holds no checkpoint'):
+        print(run.last_checkpoint)
 
 
 def test_another_teacher_at_the_same_path_is_another_run(tmp_path):
