@@ -2,12 +2,14 @@
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import extract_tb
 
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.utils import import_modules_from_strings
 
 from mmkd.errors import UserError
 
@@ -17,6 +19,8 @@ MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 ROOT = (Path(__file__).resolve().parent / '.mim' / 'configs').resolve().parent
 """The folder of ``configs/`` and ``tools/``: the repository's, or ``mmkd/.mim`` of a wheel."""
+
+_NO_BASE = re.compile(r"because (\w+) is a dict in the child config but is of type <class '(\w+)'>")
 
 # The parts of a config that evaluate a model; everything else concerns its training.
 _EVALUATION_KEYS = (
@@ -37,14 +41,9 @@ def load_config(name: str) -> Config:
     A relative path is looked up from the working directory, then from mmkd's own folder.
 
     Raises:
-        UserError: no such config, or it is no Python.
+        UserError: no such config, or one that cannot be read.
     """
-    if '::' in name:
-        return _read(_installed_config(name))
-    for path in (Path(name), ROOT / name):
-        if path.is_file():
-            return _read(path)
-    raise UserError(f'config {name} does not exist')
+    return _read(_installed_config(name) if '::' in name else _own_config(name))
 
 
 def load_distillation(name: str) -> Config:
@@ -67,11 +66,49 @@ def config_name(name: str) -> str:
 
 def _read(path: Path) -> Config:
     try:
-        return Config.fromfile(path)
-    except SyntaxError as error:
+        config = Config.fromfile(path, import_custom_modules=False)
+    except Exception as error:  # a config is a program, which may raise anything
+        raise UserError(f'config {path}, or one that it inherits{_reason(error)}') from None
+    if config.get('custom_imports'):
+        _import_modules(path, config.custom_imports)
+    return config
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f', line {error.lineno}: {error.msg}'
+    text = ' '.join(str(error).split())
+    if isinstance(error, UserError):
+        return f': {text}'
+    if match := _NO_BASE.search(text):
+        key, kind = match.groups()
+        return (
+            f': {key} is a dict, and of type {kind} in the base; '
+            f'{key}=dict(_delete_=True, ...) takes its place'
+        )
+    steps = [step for step in extract_tb(error.__traceback__) if step.name == '<module>']
+    where = f' ({steps[-1].filename}, line {steps[-1].lineno})' if steps else ''
+    return f': {type(error).__name__}: {text}{where}'
+
+
+def _import_modules(path: Path, imports: Mapping) -> None:
+    allowed = {'imports', 'allow_failed_imports'}
+    key = f'config {path}, or one that it inherits: custom_imports'
+    if not isinstance(imports, Mapping) or not {'imports'} <= imports.keys() <= allowed:
+        raise UserError(f'{key}={imports!r}; allowed: dict(imports=[...])')
+    try:
+        import_modules_from_strings(**imports)
+    except ImportError as error:
         raise UserError(
-            f'config {path}, or one that it inherits, line {error.lineno}: {error.msg}'
+            f'{key}: {error.__context__}; PYTHONPATH must hold the folder of a module of your own'
         ) from None
+
+
+def _own_config(name: str) -> Path:
+    for path in (Path(name), ROOT / name):
+        if path.is_file():
+            return path
+    raise UserError(f'config {name} does not exist')
 
 
 def _installed_config(name: str) -> Path:
@@ -101,7 +138,7 @@ def load_work_dir_config(work_dir: str | Path) -> Config:
     """The config of the run in a work dir: the one that MMEngine copied, or ``student.py``.
 
     Raises:
-        UserError: there is none, or more than one.
+        UserError: there is none, more than one, or one that cannot be read.
     """
     folder = Path(work_dir)
     # A config without a file, such as a student's that was evaluated, is copied under the time.
@@ -112,7 +149,7 @@ def load_work_dir_config(work_dir: str | Path) -> Config:
     if len(copies) != 1:
         found = ', '.join(path.name for path in copies) or 'none'
         raise UserError(f'{folder} holds {found} as configs; allowed: the work dir of one run')
-    return Config.fromfile(copies[0])
+    return _read(copies[0])
 
 
 def check_data_roots(config: Config, *loaders: str) -> None:

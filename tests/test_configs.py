@@ -1,5 +1,7 @@
 import copy
 import math
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -340,6 +342,54 @@ def test_what_is_no_python_is_named(tmp_path):
     message = 'config .*own.py, or one that it inherits, line 1: .* was never closed'
     with pytest.raises(UserError, match=message):
         load_config(str(tmp_path / 'own.py'))
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ("model = dict(type='A', weight=wieght)", r'NameError: .*wieght.* \(.*own.py, line 1\)'),
+        ("_base_ = 'none.py'\nx = _base_.a.b", r"AttributeError: 'NoneType' .* line 2\)"),
+        ("_base_ = ['none.py', 'same.py']", 'KeyError: .*Duplicate key.*model'),
+        ("_base_ = 'mmsegg::a/b.py'", 'AssertionError: .* mmsegg config'),
+        ("_base_ = 'no.py'", 'FileNotFoundError: .*no.py'),
+        ("_base_ = 'none.py'\nmodel = dict(term=dict(a=1))", 'term is a dict.* NoneType.*_delete_'),
+        ("custom_imports = dict(imports=['mmkd', 'my_lossess'])", 'custom_imports: .*my_lossess'),
+        ("custom_imports = ['mmkd']", r"custom_imports=\['mmkd'\]; allowed: dict\(imports"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_config(tmp_path, text, message):
+    (tmp_path / 'none.py').write_text('a = None\nmodel = dict(term=None)\n')
+    (tmp_path / 'same.py').write_text('model = dict()\n')
+    (tmp_path / 'own.py').write_text(text)
+    message = f'config .*own.py, or one that it inherits: {message}'
+    with pytest.raises(UserError, match=message) as error:
+        load_config(str(tmp_path / 'own.py'))
+    assert '\n' not in str(error.value)
+
+
+def test_a_term_that_the_base_dropped_comes_back_as_the_message_says(tmp_path):
+    (tmp_path / 'none.py').write_text('model = dict(term=None)\n')
+    text = "_base_ = 'none.py'\nmodel = dict({})"
+    (tmp_path / 'own.py').write_text(text.format('term=dict(weight=2)'))
+    with pytest.raises(UserError) as error:
+        load_config(str(tmp_path / 'own.py'))
+    says = re.search(r'term=dict\(.*\.\.\.\)', str(error.value))[0]
+    (tmp_path / 'own.py').write_text(text.format(says.replace('...', 'weight=2')))
+    assert load_config(str(tmp_path / 'own.py')).model == dict(term=dict(weight=2))
+
+
+def test_errors_within_modules_of_ones_own_keep_their_traceback(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "model = dict(type='A')\ncustom_imports = dict(imports=['{}'])\n"
+    for name, content in (('works', ''), ('lacks', 'import no_such_one'), ('fails', 'x = 1 / 0')):
+        (tmp_path / f'own_module_that_{name}.py').write_text(content)
+        (tmp_path / f'{name}.py').write_text(text.format(f'own_module_that_{name}'))
+    load_config(str(tmp_path / 'works.py'))
+    assert sys.modules.pop('own_module_that_works')
+    with pytest.raises(UserError, match="custom_imports: No module named 'no_such_one'"):
+        load_config(str(tmp_path / 'lacks.py'))
+    with pytest.raises(ZeroDivisionError):
+        load_config(str(tmp_path / 'fails.py'))
 
 
 def test_the_copy_of_an_evaluation_is_not_the_runs_config(tmp_path):

@@ -318,6 +318,15 @@ def test_one_clear_line(recipe_file, tmp_path, monkeypatch, capfd, args, message
     assert line.startswith('error: ') and message in line
 
 
+def test_a_mistake_in_a_config_is_no_traceback(recipe_file, monkeypatch, capfd):
+    with open(recipe_file, 'a') as file:
+        file.write("model['student'] = studnet\n")
+    assert command(monkeypatch, 'train', recipe_file) == 2
+    said = capfd.readouterr().err
+    line = f"error: config {recipe_file}, or one that it inherits: NameError: name 'studnet'"
+    assert line in said and 'Traceback' not in said
+
+
 def test_bad_files_leave_a_good_checkpoint(recipe_file, tmp_path, monkeypatch, capfd):
     work = tmp_path / 'work'
     assert command(monkeypatch, 'train', recipe_file, '--work-dir', work) == 0
