@@ -41,9 +41,12 @@ def load_config(name: str) -> Config:
     A relative path is looked up from the working directory, then from mmkd's own folder.
 
     Raises:
-        UserError: no such config, or one that cannot be read.
+        UserError: no such config, one that cannot be read, or one without a model.
     """
-    return _read(_installed_config(name) if '::' in name else _own_config(name))
+    config = _read(_installed_config(name) if '::' in name else _own_config(name))
+    if not isinstance(config.get('model'), dict):
+        raise UserError(f'config {name} has no model')
+    return config
 
 
 def load_distillation(name: str) -> Config:
@@ -54,8 +57,7 @@ def load_distillation(name: str) -> Config:
     """
     config = load_config(name)
     if not is_distillation(config):
-        found = config.get('model', {}).get('type')
-        raise UserError(f'config {name} does not distil: model.type={found}')
+        raise UserError(f'config {name} does not distil: model.type={config.model.get("type")}')
     return config
 
 

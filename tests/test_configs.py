@@ -392,6 +392,13 @@ def test_errors_within_modules_of_ones_own_keep_their_traceback(tmp_path, monkey
         load_config(str(tmp_path / 'fails.py'))
 
 
+@pytest.mark.parametrize('text', ['x = 1', 'model = None'])
+def test_a_config_without_a_model_is_named(tmp_path, text):
+    (tmp_path / 'own.py').write_text(text)
+    with pytest.raises(UserError, match='config .*own.py has no model'):
+        load_config(str(tmp_path / 'own.py'))
+
+
 def test_the_copy_of_an_evaluation_is_not_the_runs_config(tmp_path):
     (tmp_path / 'own.py').write_text('x = 1\n')
     (tmp_path / '20260101_000000.py').write_text('x = 2\n')

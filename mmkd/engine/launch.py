@@ -80,11 +80,9 @@ def read_config(args: argparse.Namespace) -> Config:
     """The config that the arguments of ``config_parser`` ask for.
 
     Raises:
-        UserError: there is no such config, or it is none of a model; an option does not fit.
+        UserError: there is no such config, it has no model, or an option does not fit.
     """
     config = load_config(args.config)
-    if 'model' not in config:
-        raise UserError(f'config {args.config} has no model')
     merge_options(config, args.cfg_options or {})
     if args.work_dir or config.get('work_dir') is None:
         config.work_dir = args.work_dir or str(Path('work_dirs') / config_name(args.config))

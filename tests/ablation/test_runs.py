@@ -167,3 +167,8 @@ def test_a_metric_must_be_named(tmp_path):
 def test_what_no_run_could_end_with_is_named(tmp_path, option, message):
     with pytest.raises(UserError, match=message):
         plan_runs(['configs/students/fast_scnn_streets.py'], [0], [option], tmp_path)
+
+
+def test_a_config_without_a_model_is_named(tmp_path):
+    with pytest.raises(UserError, match=r'default_runtime\.py has no model'):
+        plan_runs(['configs/_base_/default_runtime.py'], [0], [], tmp_path)

@@ -349,6 +349,12 @@ def test_what_does_not_go_together_is_named(segmentor, monkeypatch, capfd, args,
     assert status == 2 and errors.strip() == f'error: {message}'
 
 
+def test_a_config_without_a_model_is_named(monkeypatch, capfd):
+    config = 'configs/_base_/default_runtime.py'
+    status, _, errors = run(monkeypatch, capfd, 'export', config, 'best.pth')
+    assert status == 2 and errors.strip().endswith(f'error: config {config} has no model')
+
+
 @pytest.mark.parametrize('option', ['--evaluate', '--int8'])
 def test_data_of_another_size_leave_the_earlier_file(
     segmentor, monkeypatch, capfd, tmp_path, option

@@ -67,3 +67,9 @@ def test_sizes_that_padding_never_makes_are_named(detection_files, monkeypatch, 
         "--sizes 240x320; allowed: multiples of 32, to which the network's data_preprocessor pads"
     )
     assert status == 2 and errors.strip() == f'error: {message}'
+
+
+def test_a_config_without_a_model_is_named(monkeypatch, capfd):
+    config = 'configs/_base_/default_runtime.py'
+    status, _, errors = profile(monkeypatch, capfd, config)
+    assert status == 2 and errors.strip().endswith(f'error: config {config} has no model')

@@ -16,6 +16,7 @@ from mmkd.taps import INPUT_GRADIENT, parse_tap
 from mmkd.visualization.reading import read_networks
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNTIME = 'configs/_base_/default_runtime.py'
 
 
 def command(monkeypatch, tool, *args) -> int:
@@ -164,6 +165,9 @@ def test_show_graph_says_what_is_wrong(graph, tmp_path, monkeypatch, capfd, args
         ('show_graph', ['{recipe}', 'x.png'], 'no term with SpectralGraphLoss'),
         ('show_frs', ['{recipe}', 'x.png'], 'no term with FRSFeatureLoss or FRSHeadLoss'),
         ('show_frs', ['{recipe}', 'x.png', '--index', '4'], '--index 4; allowed: 0 to 3'),
+        ('show_frs', [RUNTIME, 'x.png'], f'config {RUNTIME} has no model'),
+        ('show_graph', [RUNTIME, 'x.png'], f'config {RUNTIME} has no model'),
+        ('show_attention', [RUNTIME, 'x.png'], f'config {RUNTIME} has no model'),
         ('show_attention', ['{student}', 'x.png'], 'model.type=RetinaNet; allowed: a Distiller'),
         (
             'show_attention',
