@@ -65,6 +65,8 @@ class Distiller(BaseModel):
 
     @staticmethod
     def _terms(distill: Mapping[str, dict | None]) -> nn.ModuleDict:
+        if not isinstance(distill, Mapping):
+            raise UserError(f'model.distill={distill!r}; allowed: a dict of terms by name')
         terms = {name: build_term(name, term) for name, term in distill.items() if term is not None}
         if not terms:
             raise UserError('model.distill has no term; train the student alone by its own config')

@@ -134,6 +134,8 @@ def check_teacher_keys(teacher: Mapping) -> None:
     for key in ('config', 'checkpoint'):
         if not teacher.get(key):
             raise UserError(f'model.teacher.{key} is missing; a teacher needs it')
+        if not isinstance(teacher[key], str):
+            raise UserError(f'model.teacher.{key}={teacher[key]!r}; allowed: a path, as a string')
     allowed = ('config', 'checkpoint', 'shard')
     unknown = sorted(teacher.keys() - set(allowed))
     if unknown:

@@ -48,9 +48,12 @@ class Term(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.student_taps = _parse_taps(student)
-        self.compared_taps = _parse_taps(teacher)
-        self.extra_taps = {key: _parse_taps(taps) for key, taps in (teacher_extra or {}).items()}
+        self.student_taps = _parse_taps('student', student)
+        self.compared_taps = _parse_taps('teacher', teacher)
+        self.extra_taps = {
+            key: _parse_taps(f'teacher_extra.{key}', taps)
+            for key, taps in (teacher_extra or {}).items()
+        }
         self.loss = MODELS.build(dict(loss, _scope_='mmkd'))
         # What follows the two features: labels, and what further taps yield.
         arguments = list(inspect.signature(self.loss.forward).parameters)[2:]
@@ -190,8 +193,11 @@ def reason(error: Exception) -> str:
     return why_not_built(error) or str(error)
 
 
-def _parse_taps(value: str | list[str]) -> list[Tap]:
-    return [parse_tap(text) for text in (value if isinstance(value, list | tuple) else [value])]
+def _parse_taps(key: str, value: str | list[str]) -> list[Tap]:
+    taps = [parse_tap(text) for text in (value if isinstance(value, list | tuple) else [value])]
+    if not taps:
+        raise UserError(f'{key}={value!r}; allowed: a tap, or a list of one and more')
+    return taps
 
 
 def _read(taps: list[Tap], recording: Recording) -> tuple:

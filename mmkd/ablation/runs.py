@@ -205,7 +205,9 @@ def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
 
 def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequence[str]) -> Run:
     teacher = config.model.teacher if is_distillation(config) else None
-    loop = config.train_cfg
+    loop = config.get('train_cfg')
+    if not isinstance(loop, dict) or not (loop.get('max_iters') or loop.get('max_epochs')):
+        raise UserError(f'{path}: train_cfg={loop!r}; allowed: a dict with max_iters or max_epochs')
     hook = config.get('default_hooks', {}).get('checkpoint') or {}
     metric = hook.get('save_best')
     if not isinstance(metric, str) or metric == 'auto':

@@ -161,6 +161,8 @@ def test_a_metric_must_be_named(tmp_path):
     'option, message',
     [
         ('default_hooks.best_checkpoint=None', 'default_hooks needs mmkd.BestCheckpointHook'),
+        ('train_cfg=5', 'train_cfg=5; allowed: a dict with max_iters or max_epochs'),
+        ('train_cfg.max_iters=None', 'train_cfg=.*; allowed: a dict with max_iters or max_epochs'),
         ('train_cfg.type.x=1', '--cfg-options train_cfg.type.x, .* do not fit'),
     ],
 )
