@@ -154,14 +154,18 @@ def load_work_dir_config(work_dir: str | Path) -> Config:
     return _read(copies[0])
 
 
-def check_data_roots(config: Config, *loaders: str) -> None:
-    """Check that the data sets of some dataloaders are where the config says.
+def check_dataloaders(config: Config, *loaders: str) -> None:
+    """Check some dataloaders: their batches, and that their data sets are where the config says.
 
     Raises:
-        UserError: a ``data_root`` does not exist.
+        UserError: a ``batch_size`` is no number of images, or a ``data_root`` does not exist.
     """
     for key in loaders:
-        for name, root in _data_roots((config.get(key) or {}).get('dataset'), f'{key}.dataset'):
+        loader = config.get(key) or {}
+        size = loader.get('batch_size', 1)
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f'{key}.batch_size={size!r}; allowed: a whole number above 0')
+        for name, root in _data_roots(loader.get('dataset'), f'{key}.dataset'):
             if '://' not in root and not Path(root).is_dir():
                 raise UserError(
                     f'{name}={root} does not exist; put or link the data set there, '

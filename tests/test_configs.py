@@ -11,7 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 
 from mmkd.configs import (
-    check_data_roots,
+    check_dataloaders,
     is_distillation,
     load_config,
     load_work_dir_config,
@@ -221,9 +221,9 @@ def test_data_roots_inside_wrappers_are_checked(tmp_path):
     wrapped = dict(type='RepeatDataset', dataset=dict(type='ConcatDataset', datasets=parts))
     config = Config(dict(loader=dict(dataset=wrapped)))
     with pytest.raises(UserError, match=r'loader.dataset.dataset.datasets.1.data_root=no/data'):
-        check_data_roots(config, 'loader', 'val_dataloader')
+        check_dataloaders(config, 'loader', 'val_dataloader')
     parts.pop()
-    check_data_roots(Config(dict(loader=dict(dataset=wrapped))), 'loader')
+    check_dataloaders(Config(dict(loader=dict(dataset=wrapped))), 'loader')
 
 
 def without_scope(node):

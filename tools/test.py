@@ -5,7 +5,7 @@ from pathlib import Path
 from mmengine.runner import Runner
 
 from mmkd.checkpoint import load_checkpoint_file, load_weights
-from mmkd.configs import check_data_roots, is_distillation, student_config
+from mmkd.configs import check_dataloaders, is_distillation, student_config
 from mmkd.engine.launch import config_parser, read_config, run_tool, set_launcher
 from mmkd.engine.wrapping import unwrapped
 
@@ -21,7 +21,7 @@ def main() -> None:
         work_dir = config.work_dir
         config = student_config(config)
         config.work_dir = work_dir
-    check_data_roots(config, 'test_dataloader')
+    check_dataloaders(config, 'test_dataloader')
     set_launcher(config, args.launcher)
     runner = Runner.from_cfg(config)
     weights = load_checkpoint_file(args.checkpoint)

@@ -3,7 +3,7 @@
 import torch
 from mmengine.runner import Runner
 
-from mmkd.configs import check_checkpoint_hook, check_data_roots, check_load_from
+from mmkd.configs import check_checkpoint_hook, check_dataloaders, check_load_from
 from mmkd.engine.launch import (
     config_parser,
     read_config,
@@ -34,7 +34,7 @@ def main() -> None:
             raise UserError('--amp needs a GPU: MMEngine trains in full precision on a CPU')
         config.optim_wrapper.type = 'AmpOptimWrapper'
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    check_data_roots(config, 'train_dataloader', 'val_dataloader')
+    check_dataloaders(config, 'train_dataloader', 'val_dataloader')
     check_checkpoint_hook(config)
     check_load_from(config)
     set_launcher(config, args.launcher)

@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmkd.ablation.runs import Run
-from mmkd.configs import check_data_roots, load_work_dir_config, student_config
+from mmkd.configs import check_dataloaders, load_work_dir_config, student_config
 from mmkd.inference import load_network
 from mmkd.registry import DATASETS
 from mmkd.visualization.prediction import prediction_picture, truth_picture
@@ -36,7 +36,7 @@ def scenes_of(runs: Mapping[str, Run], count: int) -> list[Scene]:
     """
     first = next(iter(runs.values()))
     config = student_config(load_work_dir_config(first.folder))
-    check_data_roots(config, 'val_dataloader')
+    check_dataloaders(config, 'val_dataloader')
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         dataset = DATASETS.build(config.val_dataloader.dataset)
         count = min(count, len(dataset))

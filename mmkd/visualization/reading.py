@@ -11,7 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmkd.checkpoint import load_checkpoint_file, load_weights
-from mmkd.configs import check_data_roots, is_distillation
+from mmkd.configs import check_dataloaders, is_distillation
 from mmkd.distiller import Distiller
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS, MODELS
@@ -61,7 +61,7 @@ def read_networks(config: Config, checkpoint: str | None, index: int) -> Reading
     """
     if not is_distillation(config):
         raise UserError(f'model.type={config.model.type}; allowed: a Distiller')
-    check_data_roots(config, 'val_dataloader')
+    check_dataloaders(config, 'val_dataloader')
     init_default_scope(config.default_scope)
     dataset = DATASETS.build(config.val_dataloader.dataset)
     if not 0 <= index < len(dataset):

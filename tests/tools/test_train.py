@@ -67,6 +67,8 @@ def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
         ('model.student.decode_head.num_classes=9', 'num_classes=9, but the data set has 11'),
         ('val_dataloader.dataset.split=dev', "split='dev'"),
         ('train_dataloader.dataset.data_root=no/data', 'dataset.data_root=no/data does not exist'),
+        ('train_dataloader.batch_size=0', 'train_dataloader.batch_size=0; allowed: a whole number'),
+        ('val_dataloader.batch_size=None', 'val_dataloader.batch_size=None; allowed: a whole'),
         ('load_from=no/best.pth', 'load_from=no/best.pth does not exist'),
     ],
 )

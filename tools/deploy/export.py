@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from mmkd.checkpoint import load_checkpoint_file, load_weights
-from mmkd.configs import check_data_roots, load_config, student_config
+from mmkd.configs import check_dataloaders, load_config, student_config
 from mmkd.deploy.deployed import Deployed, deployed
 from mmkd.deploy.evaluation import images_of, segmentation_scores
 from mmkd.deploy.files import (
@@ -76,11 +76,11 @@ def check_args(args: argparse.Namespace, config: Config) -> None:
             'give the config that trained the network'
         )
     if args.int8:
-        check_data_roots(config, 'train_dataloader')
+        check_dataloaders(config, 'train_dataloader')
     if args.evaluate or not args.size:
         if 'test_dataloader' not in config:
             raise UserError(f'{args.config} has no test_dataloader; give --size H W')
-        check_data_roots(config, 'test_dataloader')
+        check_dataloaders(config, 'test_dataloader')
 
 
 def test_size(config: Config) -> tuple[int, int]:
