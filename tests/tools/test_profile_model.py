@@ -60,6 +60,12 @@ def test_one_network_and_bad_sizes(recipe_file, monkeypatch, capfd):
         assert status == 2 and f"argument {option}: '0'; allowed: a whole number above 0" in errors
 
 
+def test_sizes_that_a_layer_cannot_take_are_named(recipe_file, monkeypatch, capfd):
+    status, _, errors = profile(monkeypatch, capfd, recipe_file, '--sizes', '1x1')
+    assert status == 2 and 'Traceback' not in errors
+    assert errors.splitlines()[-1].startswith('error: --sizes 1x1: a layer fails, ')
+
+
 def test_sizes_that_padding_never_makes_are_named(detection_files, monkeypatch, capfd):
     args = [detection_files['recipe'], '--sizes', '240x320']
     status, _, errors = profile(monkeypatch, capfd, *args)

@@ -9,6 +9,7 @@ import argparse
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from torch import nn
 
 from mmkd.benchmark.timing import median_ms
 from mmkd.complexity import ImagePass, flop_count, parameter_count
@@ -37,6 +38,19 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def flops_at(network: nn.Module, size: tuple[int, int]) -> int:
+    """:func:`flop_count`.
+
+    Raises:
+        UserError: a layer fails at this size.
+    """
+    try:
+        return flop_count(network, size)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f'--sizes {size[0]}x{size[1]}: a layer fails, {reason}') from None
+
+
 def networks_of(config: Config) -> dict[str, Config]:
     """What is about the student and the teacher of a distillation, or another config's network."""
     if not is_distillation(config):
@@ -55,7 +69,7 @@ def main() -> None:
         for size in sizes:
             preprocessing.check_size(size, f'--sizes {size[0]}x{size[1]}')
     networks = {name: build_network(config) for name, config in configs.items()}
-    flops = {(n, size): flop_count(net, size) for n, net in networks.items() for size in sizes}
+    flops = {(n, size): flops_at(net, size) for n, net in networks.items() for size in sizes}
     networks = {name: network.to(get_device()) for name, network in networks.items()}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     print(
