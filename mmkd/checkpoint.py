@@ -90,15 +90,15 @@ def load_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> Any:
     return _guarded(path, lambda: torch.load(path, **options))
 
 
-def load_weights(network: nn.Module, checkpoint: Any, source: str) -> None:
+def load_weights(network: nn.Module, checkpoint: Any, source: str, *, exact: bool = False) -> None:
     """Load a whole checkpoint into ``network``.
 
     Args:
         network: receives the weights.
         checkpoint: what a checkpoint file holds: a state dict, or a dict with ``state_dict``.
         source: where it came from, for messages.
-
-    Heads that the network has not, such as auxiliary ones, may lie in the file.
+        exact: whether heads that the network has not, such as auxiliary ones, may not lie in the
+            file either.
 
     Raises:
         UserError: weights are missing, have another shape than the network's, or are more than it
@@ -122,7 +122,7 @@ def load_weights(network: nn.Module, checkpoint: Any, source: str) -> None:
                 f'file but {tuple(value.shape)} in the network; check num_classes and sizes'
             )
     parts = {name for name, _ in network.named_children()}
-    unused = [k for k in state if k not in own and k.partition('.')[0] in parts]
+    unused = [k for k in state if k not in own and (exact or k.partition('.')[0] in parts)]
     unused = [k for k in unused if not k.endswith('num_batches_tracked')]
     if unused:
         raise UserError(

@@ -173,17 +173,6 @@ def check_dataloaders(config: Config, *loaders: str) -> None:
                 )
 
 
-def check_load_from(config: Config) -> None:
-    """Check that the weights to start from are there.
-
-    Raises:
-        UserError: ``load_from`` is a path of no file.
-    """
-    path = config.get('load_from')
-    if path and '://' not in path and not Path(path).is_file():
-        raise UserError(f'load_from={path} does not exist; train it first, or set another')
-
-
 def check_checkpoint_hook(config: Config) -> None:
     """Check that there is always a checkpoint from which training resumes exactly.
 

@@ -3,7 +3,7 @@
 import torch
 from mmengine.runner import Runner
 
-from mmkd.configs import check_checkpoint_hook, check_dataloaders, check_load_from
+from mmkd.configs import check_checkpoint_hook, check_dataloaders
 from mmkd.engine.launch import (
     config_parser,
     read_config,
@@ -12,6 +12,7 @@ from mmkd.engine.launch import (
     set_launcher,
     show_progress,
 )
+from mmkd.engine.starting_weights import check_starting_weights
 from mmkd.engine.teacher_preparation import prepare_teacher
 from mmkd.errors import UserError
 
@@ -36,8 +37,8 @@ def main() -> None:
         config.optim_wrapper.setdefault('loss_scale', 'dynamic')
     check_dataloaders(config, 'train_dataloader', 'val_dataloader')
     check_checkpoint_hook(config)
-    check_load_from(config)
     set_launcher(config, args.launcher)
+    check_starting_weights(config)
     prepare_teacher(config, train=not args.require_teacher)
     show_progress(config)
     Runner.from_cfg(config).train()

@@ -127,7 +127,7 @@ def test_load_from_starts_a_run_and_does_not_disturb_its_resuming(
     config = load_config('configs/students/fast_scnn_streets.py')
     torch.manual_seed(3)
     weights = MODELS.build(config.model).state_dict()
-    torch.save(dict(state_dict=weights, meta={}), tmp_path / 'start.pth')
+    torch.save(weights, tmp_path / 'start.pth')
     options = [f'load_from={tmp_path}/start.pth', 'optim_wrapper.optimizer.lr=0.0']
     args = [recipe_file, '--work-dir', tmp_path / 'work', '--resume', '--cfg-options', *options]
     assert command(monkeypatch, 'train', *args, 'train_cfg.max_iters=2') == 0
@@ -137,6 +137,47 @@ def test_load_from_starts_a_run_and_does_not_disturb_its_resuming(
     capfd.readouterr()
     assert command(monkeypatch, 'train', *args) == 0
     assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('alone', [False, True])
+def test_load_from_another_network_is_refused(untrained, teacher_files, monkeypatch, capfd, alone):
+    config = 'configs/students/fast_scnn_streets.py' if alone else untrained
+    option = f'load_from={teacher_files[1]}'
+    args = [config, '--cfg-options', option, 'train_cfg.max_iters=2']
+    assert command(monkeypatch, 'train', *args) == 2
+    line = last_line(capfd)
+    assert line.startswith(f'error: {option} does not fit its config: ')
+    assert 'such as backbone.learning_to_downsample.conv.conv.weight' in line
+    assert not Path('work_dirs').exists()
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            ['model.student.decode_head.num_convs=3'],
+            'checkpoint {work}/iter_2.pth does not fit its config: 10 of 294 weights are missing, '
+            'such as decode_head.convs.2.depthwise_conv.conv.weight',
+        ),
+        (
+            [
+                'model.distill.encoder.adapter.type=Conv2d',
+                'model.distill.encoder.adapter.kernel_size=1',
+            ],
+            'model.distill of {work}/iter_2.pth does not fit its config: 2 of 2 weights are '
+            'missing, such as encoder.adapter.0.weight',
+        ),
+    ],
+)
+def test_a_changed_network_is_not_resumed(
+    recipe_file, tmp_path, monkeypatch, capfd, options, message
+):
+    work = tmp_path / 'work'
+    args = [recipe_file, '--work-dir', work, '--cfg-options', 'train_cfg.max_iters=2']
+    assert command(monkeypatch, 'train', *args) == 0
+    assert command(monkeypatch, 'train', *args, *options, '--resume') == 2
+    assert last_line(capfd).startswith(f'error: --resume: {message.format(work=work)}')
+    assert command(monkeypatch, 'train', *args, '--resume') == 0
 
 
 @pytest.fixture

@@ -1,6 +1,4 @@
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +7,7 @@ from mmengine.runner import Runner
 
 from mmkd.configs import load_config
 from mmkd.distiller import Distiller
+from mmkd.engine.randomness import random_state_kept
 from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
 from mmkd.inference import load_network
@@ -96,7 +95,7 @@ class DistillVisualizationHook(Hook):
     @torch.no_grad()
     def _run_alone(self, runner: Runner) -> None:
         dataset = runner.val_loop.dataloader.dataset
-        with _random_state_kept():
+        with random_state_kept():
             try:
                 network = load_network(load_config(self.alone['config']), self.alone['checkpoint'])
             except UserError as error:
@@ -115,20 +114,10 @@ class DistillVisualizationHook(Hook):
             return
         dataset = runner.val_loop.dataloader.dataset
         training = distiller.training
-        with _random_state_kept():
+        with random_state_kept():
             distiller.eval()
             for index in self.images:
                 reading = read_image(distiller, dataset[index])
                 picture = distillation_picture(reading, dataset.metainfo, self._alone.get(index))
                 runner.visualizer.add_image(f'distillation_{index}', picture[..., ::-1], step)
             distiller.train(training)
-
-
-@contextmanager
-def _random_state_kept() -> Iterator[None]:
-    states = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        yield
-    random.setstate(states[0])
-    np.random.set_state(states[1])

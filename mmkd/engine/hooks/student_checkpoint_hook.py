@@ -3,6 +3,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmkd.checkpoint import load_weights
 from mmkd.configs import is_distillation, student_config
 from mmkd.distiller import Distiller
 from mmkd.engine.files import write_atomically
@@ -18,6 +19,9 @@ class StudentCheckpointHook(Hook):
     of the terms go to the checkpoint's key ``distill`` and come back on resume. The teacher's
     score goes to ``meta.teacher_score``. ``student.py``, the student's own config, is written
     into the work dir. Runs that do not distil are left alone.
+
+    Raises:
+        UserError: on resume, the checkpoint's trainable parts are not those of the terms.
     """
 
     # After EMAHook, which exchanges weights inside the checkpoint by their names in memory.
@@ -41,9 +45,14 @@ class StudentCheckpointHook(Hook):
             checkpoint['meta']['teacher_score'] = dict(score)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        if isinstance(unwrapped(runner.model), Distiller):
-            terms = checkpoint.pop('distill', {})
-            checkpoint['state_dict'].update({f'distill.{k}': v for k, v in terms.items()})
+        model = unwrapped(runner.model)
+        if not isinstance(model, Distiller) or 'state_dict' not in checkpoint:
+            return
+        terms = checkpoint.pop('distill', {})
+        if runner.cfg.get('resume'):
+            path = runner.cfg.get('load_from') or runner.work_dir
+            load_weights(model.distill, terms, f'--resume: model.distill of {path}', exact=True)
+        checkpoint['state_dict'].update({f'distill.{k}': v for k, v in terms.items()})
 
 
 def _student_weights(state: dict, prefix: str = '') -> dict:
