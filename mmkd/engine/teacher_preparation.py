@@ -1,5 +1,8 @@
 """A teacher whose checkpoint is not there yet is trained first, by its own config."""
 
+import copy
+import gc
+import inspect
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,8 +28,11 @@ from mmkd.engine.folder_lock import lock_folder
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.hooks.class_count_hook import check_class_count
 from mmkd.engine.launch import resume_from_work_dir, set_launcher, show_progress
+from mmkd.engine.randomness import random_state_kept
+from mmkd.engine.starting_weights import check_starting_weights
+from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
-from mmkd.registry import DATASETS, MODELS
+from mmkd.registry import MODELS
 from mmkd.teacher import check_teacher_keys
 
 
@@ -76,6 +82,7 @@ def _train(config: Config) -> None:
     own.work_dir = str(Path(checkpoint).parent)
     prepare_teacher(own)
     resume_from_work_dir(own)
+    check_starting_weights(own, resumed_by='model.teacher, half trained')
     # A visualizer of another name: the student's run must not write into the teacher's.
     visualizer = own.setdefault('visualizer', dict(type='Visualizer'))
     visualizer.name = str(Path(checkpoint).parent.resolve())
@@ -124,22 +131,49 @@ def _try_out(config: Config) -> None:
             'it needs val_cfg and default_hooks with mmkd.BestCheckpointHook'
         )
     check_checkpoint_hook(own)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, random_state_kept():
         random = str(Path(folder) / 'random.pth')
         with DefaultScope.overwrite_default_scope(own.get('default_scope')):
             torch.save(MODELS.build(model_config(own)).state_dict(), random)
-        model = config.model.copy()
-        model.teacher = dict(config=config.model.teacher.config, checkpoint=random)
-        with DefaultScope.overwrite_default_scope(config.get('default_scope')):
-            distiller = MODELS.build(model)
-            for key in ('train_dataloader', 'val_dataloader'):
-                if not config.get(key):
-                    continue
-                dataset = DATASETS.build(config[key].dataset)
-                check_class_count(distiller, dataset.metainfo.get('classes'))
+        trial = copy.deepcopy(config)
+        trial.model.teacher = dict(config=config.model.teacher.config, checkpoint=random)
+        with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')):
+            _build_for_training(trial, folder)
+    gc.collect()  # the trial's runner lies in reference cycles, and its networks may be on the GPU
     Path(config.work_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=config.work_dir):
         pass
+
+
+def _build_for_training(config: Config, folder: str) -> None:
+    """Build all that ``Runner.train`` would, under names and in a folder of the trial's own."""
+    loaders = {
+        key: Runner.build_dataloader(config[key], seed=0)
+        for key in ('train_dataloader', 'val_dataloader')
+        if config.get(key)
+    }
+    for loader in loaders.values():  # a loop may begin to iterate, which is not to start processes
+        loader.num_workers = loader.timeout = 0
+    parts = {key: config[key] for key in inspect.signature(Runner).parameters if key in config}
+    # What the process would keep is left out: flags of cuDNN, and backends that report elsewhere.
+    parts.pop('env_cfg', None)
+    visualizer = dict(parts.get('visualizer') or dict(type='Visualizer'))
+    parts |= loaders | dict(
+        work_dir=folder,
+        experiment_name=folder,
+        visualizer=visualizer | dict(name=folder, vis_backends=None),
+        log_level='CRITICAL',
+        launcher='none',
+        randomness=dict(seed=0),
+        cfg=config,
+    )
+    runner = Runner(**parts)
+    for loader in loaders.values():
+        check_class_count(unwrapped(runner.model), loader.dataset.metainfo.get('classes'))
+    _ = runner.train_loop, runner.val_loop
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    if runner.param_schedulers is not None:
+        runner.build_param_scheduler(runner.param_schedulers)
 
 
 def teacher_is_ready(path: str) -> bool:

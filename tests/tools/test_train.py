@@ -70,6 +70,11 @@ def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
         ('train_dataloader.batch_size=0', 'train_dataloader.batch_size=0; allowed: a whole number'),
         ('val_dataloader.batch_size=None', 'val_dataloader.batch_size=None; allowed: a whole'),
         ('load_from=no/best.pth', 'load_from=no/best.pth does not exist'),
+        ('optim_wrapper.optimizer.lrr=0.1', "takes no 'lrr'; allowed: "),
+        ('param_scheduler.0.type=LinearLRs', "type='LinearLRs' is not a registered parameter"),
+        ('val_evaluator.type=IoUMetrc', "type='IoUMetrc' is not a registered metric; nearest: "),
+        ('default_hooks.logger.intervall=1', "LoggerHook takes no 'intervall'; allowed: "),
+        ('train_cfg.val_intervall=1', "IterBasedTrainLoop takes no 'val_intervall'; allowed: "),
     ],
 )
 def test_mistakes_are_found_before_the_teacher_trains(
@@ -78,6 +83,22 @@ def test_mistakes_are_found_before_the_teacher_trains(
     assert command(monkeypatch, 'train', untrained, '--cfg-options', option) == 2
     assert message in last_line(capfd)
     assert not Path('work_dirs').exists()
+
+
+def test_the_teacher_trains_as_it_does_alone(untrained, teacher_files, monkeypatch):
+    """Also where no seed is set, so that the state of the process decides."""
+    drawn = Path('teacher.py')
+    drawn.write_text(f"_base_ = '{teacher_files[0]}'\nrandomness = dict(seed=None)\n")
+    untrained.write_text(untrained.read_text().replace(teacher_files[0], str(drawn)))
+    np.random.seed(5)
+    assert command(monkeypatch, 'train', untrained) == 0
+    np.random.seed(5)
+    assert command(monkeypatch, 'train', drawn, '--work-dir', 'alone') == 0
+    assert command(monkeypatch, 'train', untrained, '--work-dir', 'again') == 0
+    for first, second in (('work_dirs/teacher', 'alone'), ('work_dirs/recipe', 'again')):
+        states = [load_checkpoint_file(f'{path}/best.pth') for path in (first, second)]
+        a, b = (state['state_dict'] for state in states)
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_a_teacher_that_another_job_trains_is_waited_for(untrained, teacher_files):
@@ -110,6 +131,19 @@ def test_half_prepared_teacher_goes_on(untrained, teacher_files, monkeypatch, ca
     assert command(monkeypatch, 'train', untrained) == 0
     assert 'resumed epoch: 0, iter: 1' in capfd.readouterr().out
     assert not Path('work_dirs/teacher/training_unfinished').exists()
+
+
+def test_a_half_prepared_teacher_of_another_network_is_named(
+    untrained, teacher_files, monkeypatch, capfd
+):
+    Path('work_dirs/teacher').mkdir(parents=True)
+    student = 'configs/students/fast_scnn_streets.py'
+    network = MODELS.build(load_config(student).model)
+    torch.save(dict(state_dict=network.state_dict()), 'work_dirs/teacher/iter_1.pth')
+    assert command(monkeypatch, 'train', untrained) == 2
+    assert last_line(capfd).startswith(
+        'error: model.teacher, half trained: checkpoint work_dirs/teacher/iter_1.pth does not fit'
+    )
 
 
 def test_student_and_teacher_log_into_their_own_folders(untrained, monkeypatch):
