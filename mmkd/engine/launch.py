@@ -1,6 +1,7 @@
 """What the command-line tools share: their arguments, processes and one-line errors."""
 
 import argparse
+import gc
 import os
 import sys
 import traceback
@@ -157,7 +158,10 @@ def run_tool(main: Callable[[], None]) -> None:
     """
     try:
         main()
-        if is_distributed():  # its threads must not outlive the interpreter
+        if is_distributed():
+            # Its threads must not outlive the interpreter, and end with the last that holds the
+            # group: a network that was trained, in a runner that refers to itself.
+            gc.collect()
             torch.distributed.destroy_process_group()
     except (KeyError, TypeError) as error:
         line = why_not_built(error)

@@ -1,13 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mmkd.configs import load_config
 from mmkd.datasets import StreetScenesDetection, render_street
 from mmkd.datasets.camvid_classes import CLASSES, PALETTE
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 LOAD = [dict(type='mmkd.LoadStreet'), dict(type='LoadAnnotations', with_bbox=True)]
 PACK = dict(type='PackDetInputs', meta_keys=('instances', 'img_path'))
@@ -69,7 +73,7 @@ def test_wrong_arguments_are_named(arguments, message):
 @pytest.mark.parametrize('name', ['streets_detection', 'bccd'])
 def test_training_pipeline_keeps_boxes_on_their_objects(name, shared, monkeypatch):
     """Augmented boxes lie in the image, and the crop is 240 rows by 320 columns."""
-    config = load_config(f'configs/_base_/datasets/{name}.py').train_dataloader
+    config = Config.fromfile(ROOT / f'configs/_base_/datasets/{name}.py').train_dataloader
     if name == 'bccd':
         config.dataset.data_root = str(shared / 'data/bccd')
     config.update(num_workers=0, persistent_workers=False, batch_size=4)

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmkd.configs import load_config
 from mmkd.datasets import SeedAugmentation, SeededIndex
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>
 <xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax>
@@ -170,7 +172,7 @@ def test_both_years_draw_with_their_seeds(tmp_path, monkeypatch):
         (tmp_path / year / 'ImageSets/Main/train.txt').rename(
             tmp_path / year / 'ImageSets/Main/trainval.txt'
         )
-    config = load_config('configs/_base_/datasets/voc.py').train_dataloader.dataset
+    config = Config.fromfile(ROOT / 'configs/_base_/datasets/voc.py').train_dataloader.dataset
     for part in config.datasets:
         part.update(data_root=str(tmp_path), filter_cfg=None)
     data = DATASETS.build(config)
@@ -184,7 +186,7 @@ def test_both_years_draw_with_their_seeds(tmp_path, monkeypatch):
 
 
 def test_real_bccd_has_its_counts(shared):
-    config = load_config('configs/_base_/datasets/bccd.py')
+    config = Config.fromfile(ROOT / 'configs/_base_/datasets/bccd.py')
     counts = {}
     for split, loader in (('train', config.train_dataloader), ('val', config.val_dataloader)):
         loader.dataset.data_root = str(shared / 'data/bccd')

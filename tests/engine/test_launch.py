@@ -1,6 +1,8 @@
 """The arguments that the tools share."""
 
 import argparse
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -58,3 +60,32 @@ def test_the_documented_errors_are_all(options):
         assert usage.code == 2
     else:
         assert isinstance(config.to_dict(), dict)
+
+
+ONE_PROCESS = """
+import pathlib
+import sys
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from mmkd.engine.launch import run_tool
+
+
+def main():
+    store = f'file://{sys.argv[1]}/store'
+    torch.distributed.init_process_group('gloo', init_method=store, rank=0, world_size=1)
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    model.runner = [model]
+    model(torch.ones(1, 2)).sum().backward()
+
+
+run_tool(main)
+print(*(path.read_text().strip() for path in pathlib.Path('/proc/self/task').glob('*/comm')))
+"""
+
+
+def test_no_thread_of_the_group_is_left_when_a_tool_ends(tmp_path):
+    command = [sys.executable, '-c', ONE_PROCESS, tmp_path]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert 'python' in said and 'gloo' not in said
