@@ -34,9 +34,13 @@ NAMINGS = {
 
 @pytest.mark.parametrize('naming', NAMINGS)
 def test_a_student_is_taken_however_it_is_named(recipe, tmp_path, naming):
-    check_starting_weights(
-        save(recipe, tmp_path / 'start.pth', NAMINGS[naming](student_of(recipe)))
-    )
+    """It is taken whole, and under the same names not without one of its layers."""
+    state = student_of(recipe)
+    check_starting_weights(save(recipe, tmp_path / 'start.pth', NAMINGS[naming](state)))
+    del state['decode_head.conv_seg.weight']
+    lacking = save(recipe, tmp_path / 'lacking.pth', NAMINGS[naming](state))
+    with pytest.raises(UserError, match='weights are missing, such as decode_head.conv_seg.weight'):
+        check_starting_weights(lacking)
 
 
 @pytest.mark.parametrize('alone', [False, True])
