@@ -288,6 +288,7 @@ def test_a_student_without_a_task_loss_is_named(gradient_config):
 
 
 # Each process compares what the wrapper leaves in `grad` with the mean of both processes' own.
+# `run_tool` ends the group and its threads, which the wrapped model holds, as it does for a tool.
 TWO_PROCESSES = """
 import sys, torch
 import torch.distributed as dist
@@ -297,30 +298,33 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 import mmkd
+from mmkd.engine.launch import run_tool
 from mmkd.registry import MODELS
 
-dist.init_process_group('gloo')
-init_default_scope('mmseg')
-torch.manual_seed(0)
-distiller = MODELS.build(Config.fromfile(sys.argv[1]).model)
-g = torch.Generator().manual_seed(dist.get_rank())
-images = torch.randn(2, 3, 64, 64, generator=g)
-labels = torch.randint(0, 11, (2, 1, 64, 64), generator=g)
-samples = [SegDataSample(gt_sem_seg=PixelData(data=x)) for x in labels]
-parameters = list(distiller.parameters())
-losses = distiller(images, samples, mode='loss')
-expected = torch.autograd.grad(distiller.parse_losses(losses)[0], parameters)
-model = MMDistributedDataParallel(distiller)
-losses = model(images, samples, mode='loss')
-assert losses['distill.gradient'] > 0
-assert all(p.grad is None for p in parameters)
-distiller.parse_losses(losses)[0].backward()
-for p, own in zip(parameters, expected):
-    dist.all_reduce(own)
-    torch.testing.assert_close(p.grad, own / 2, rtol=1e-3, atol=1e-5)
-print('equal', flush=True)
-dist.barrier()
-dist.destroy_process_group()
+def main():
+    dist.init_process_group('gloo')
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    distiller = MODELS.build(Config.fromfile(sys.argv[1]).model)
+    g = torch.Generator().manual_seed(dist.get_rank())
+    images = torch.randn(2, 3, 64, 64, generator=g)
+    labels = torch.randint(0, 11, (2, 1, 64, 64), generator=g)
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=x)) for x in labels]
+    parameters = list(distiller.parameters())
+    losses = distiller(images, samples, mode='loss')
+    expected = torch.autograd.grad(distiller.parse_losses(losses)[0], parameters)
+    model = MMDistributedDataParallel(distiller)
+    losses = model(images, samples, mode='loss')
+    assert losses['distill.gradient'] > 0
+    assert all(p.grad is None for p in parameters)
+    distiller.parse_losses(losses)[0].backward()
+    for p, own in zip(parameters, expected):
+        dist.all_reduce(own)
+        torch.testing.assert_close(p.grad, own / 2, rtol=1e-3, atol=1e-5)
+    print('equal', flush=True)
+    dist.barrier()
+
+run_tool(main)
 """
 
 
