@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import inspect
 import os
 import sys
 import traceback
@@ -11,12 +12,27 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import init_dist, is_distributed
+from mmengine.runner import Runner
 
 from mmkd.checkpoint import trust_pickles
 from mmkd.configs import config_name, load_config
 from mmkd.engine.files import find_last_checkpoint
 from mmkd.errors import UserError
 from mmkd.registry import why_not_built
+
+_SECTIONS = (
+    'model',
+    'train_dataloader',
+    'val_dataloader',
+    'test_dataloader',
+    'optim_wrapper',
+    'train_cfg',
+    'val_cfg',
+    'test_cfg',
+    'default_hooks',
+    'env_cfg',
+    'randomness',
+)
 
 
 class ConfigOptions(DictAction):
@@ -85,9 +101,21 @@ def read_config(args: argparse.Namespace) -> Config:
     """
     config = load_config(args.config)
     merge_options(config, args.cfg_options or {})
+    _check_sections(config)
     if args.work_dir or config.get('work_dir') is None:
         config.work_dir = args.work_dir or str(Path('work_dirs') / config_name(args.config))
     return config
+
+
+def _check_sections(config: Config) -> None:
+    for key in _SECTIONS:
+        if not isinstance(config.get(key) or {}, dict):
+            raise UserError(f'{key}={config[key]!r}; allowed: a dict')
+    # MMEngine reads it last of all, when a missing teacher has already trained.
+    allowed = list(inspect.signature(Runner.set_randomness).parameters)[1:]
+    for key in config.get('randomness') or {}:
+        if key not in allowed:
+            raise UserError(f'randomness takes no {key!r}; allowed: {", ".join(allowed)}')
 
 
 def merge_options(config: Config, options: dict) -> None:
