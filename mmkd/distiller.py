@@ -205,9 +205,10 @@ class Distiller(BaseModel):
     def _differentiate_twice(self, image: Tensor, samples: Sequence, taps: list[Tap]) -> Recording:
         with _blame(next(n for n, t in self.distill.items() if INPUT_GRADIENT in t.student_taps)):
             _, recording = self.read_student(image, samples, taps)
-            parameters = [p for p in self.student.parameters() if p.requires_grad]
-            total = recording.read(INPUT_GRADIENT).sum()
-            torch.autograd.grad(total, parameters, allow_unused=True)
+            # As in training: asked for the parameters alone, autograd would pass by a layer whose
+            # gradient is no function that it could differentiate.
+            recording.read(INPUT_GRADIENT).sum().backward()
+            self.student.zero_grad()
         return recording
 
 

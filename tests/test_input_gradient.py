@@ -275,6 +275,17 @@ def test_a_student_that_has_no_second_derivative_is_named(gradient_config):
         build(with_student(gradient_config, student))
 
 
+def test_a_layer_whose_gradient_is_no_function_is_named(gradient_config):
+    backbone = dict(type='mmkd.VMamba', depths=(1, 1, 1, 1), dims=4, out_indices=(3,))
+    head = dict(HEAD, in_channels=32, in_index=0)
+    with pytest.raises(UserError, match='model.distill.gradient: .*differentiate twice'):
+        build(with_student(gradient_config, dict(backbone=backbone, decode_head=head)))
+
+
+def test_nothing_is_left_in_the_students_gradients(gradient_config):
+    assert all(p.grad is None for p in build(gradient_config).parameters())
+
+
 def test_synchronised_statistics_are_refused(gradient_config):
     distiller = nn.SyncBatchNorm.convert_sync_batchnorm(build(gradient_config))
     with pytest.raises(UserError, match='SyncBatchNorm.*sync_bn'):
