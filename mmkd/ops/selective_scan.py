@@ -59,7 +59,8 @@ def selective_scan(
             ``'torch'`` (PyTorch alone, any device), ``'doubling'`` (for the export of a network) or
             ``'reference'`` (the definition, slow). By default what the environment variable
             ``MMKD_SCAN`` says, or else on CUDA the first of these that is installed, elsewhere
-            ``'torch'``.
+            ``'torch'``. Where the variable names a backend for CUDA, tensors on the CPU beside a
+            GPU are left to ``'torch'``.
 
     Returns:
         (M, K, L), in the type of ``u``; its memory layout may differ from that of ``u``.
@@ -114,7 +115,8 @@ def selective_scan_reference(
 
 def choose_backend(device: torch.device, backend: str | None = None) -> str:
     """The backend that :func:`selective_scan` takes for tensors on ``device``; logged once."""
-    if backend is not None:
+    is_argument = backend is not None
+    if is_argument:
         source = f'backend={backend!r}'
     else:
         backend = os.environ.get('MMKD_SCAN')
@@ -129,7 +131,9 @@ def choose_backend(device: torch.device, backend: str | None = None) -> str:
             f'{source}: {_PACKAGES[backend]} is not installed; allowed here: torch, reference'
         )
     elif backend in _PACKAGES and device.type != 'cuda' and not _is_interpreted(backend):
-        raise UserError(f'{source} needs tensors on a CUDA device, got {device.type}')
+        if is_argument or not torch.cuda.is_available():
+            raise UserError(f'{source} needs tensors on a CUDA device, got {device.type}')
+        backend = 'torch'  # a network is built and tried on the CPU before it moves to the GPU
     _log_once(backend, device.type)
     return backend
 

@@ -95,6 +95,21 @@ def test_needs_a_gpu_unless_interpreted(monkeypatch):
         choose_backend(torch.device('cpu'), 'triton')
 
 
+def test_what_the_environment_says_of_a_gpu_leaves_the_cpu_beside_it_alone(monkeypatch):
+    """On which a Distiller tries its networks as it is built."""
+    cpu = torch.device('cpu')
+    monkeypatch.delenv('TRITON_INTERPRET', raising=False)
+    monkeypatch.setenv('MMKD_SCAN', 'triton')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert choose_backend(cpu) == 'torch'
+    assert choose_backend(torch.device('cuda')) == 'triton'
+    with pytest.raises(UserError, match="backend='triton' needs tensors on a CUDA device"):
+        choose_backend(cpu, 'triton')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(UserError, match='MMKD_SCAN=triton needs tensors on a CUDA device'):
+        choose_backend(cpu)
+
+
 # A kernel for a GPU can be made without one.
 COMPILE = """
 import inspect
