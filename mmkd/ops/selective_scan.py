@@ -12,7 +12,7 @@ positions. The channels of a group share ``B`` and ``C``.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 from functools import lru_cache
 
@@ -28,7 +28,7 @@ from mmkd.ops.doubling_scan import doubling_scan
 BACKENDS = ('torch', 'triton', 'mamba', 'doubling', 'reference')
 
 # What the backends for CUDA need, the fastest first.
-_PACKAGES = dict(mamba='mamba_ssm', triton='triton')
+_PACKAGES = dict(mamba='mamba_ssm.ops.selective_scan_interface', triton='triton')
 
 
 def selective_scan(
@@ -122,14 +122,12 @@ def choose_backend(device: torch.device, backend: str | None = None) -> str:
         backend = os.environ.get('MMKD_SCAN')
         source = f'MMKD_SCAN={backend}'
     if backend is None:
-        usable = [name for name in _PACKAGES if device.type == 'cuda' and _is_installed(name)]
+        usable = [name for name in _PACKAGES if device.type == 'cuda' and _why_absent(name) is None]
         backend = usable[0] if usable else 'torch'
     elif backend not in BACKENDS:
         raise UserError(f'{source} is not known; allowed: {", ".join(BACKENDS)}')
-    elif backend in _PACKAGES and not _is_installed(backend):
-        raise UserError(
-            f'{source}: {_PACKAGES[backend]} is not installed; allowed here: torch, reference'
-        )
+    elif backend in _PACKAGES and (why := _why_absent(backend)):
+        raise UserError(f'{source}: {why}; allowed here: torch, reference')
     elif backend in _PACKAGES and device.type != 'cuda' and not _is_interpreted(backend):
         if is_argument or not torch.cuda.is_available():
             raise UserError(f'{source} needs tensors on a CUDA device, got {device.type}')
@@ -139,8 +137,19 @@ def choose_backend(device: torch.device, backend: str | None = None) -> str:
 
 
 @lru_cache
-def _is_installed(backend: str) -> bool:
-    return importlib.util.find_spec(_PACKAGES[backend]) is not None
+def _why_absent(backend: str) -> str | None:
+    """Why what a backend needs cannot be imported; None if it can.
+
+    To be found is not enough: a compiled package that was built for another PyTorch breaks here.
+    """
+    package = _PACKAGES[backend].partition('.')[0]
+    try:
+        importlib.import_module(_PACKAGES[backend])
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            return f'{package} is not installed'
+        return f'{package} cannot be imported ({" ".join(str(error).split())[:120]})'
+    return None
 
 
 def _is_interpreted(backend: str) -> bool:

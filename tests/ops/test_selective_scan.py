@@ -1,5 +1,6 @@
 import importlib.util
 import runpy
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mmkd.benchmark.memory import peak_bytes
 from mmkd.errors import UserError
 from mmkd.ops.selective_scan import (
     _log_once,
+    _why_absent,
     choose_backend,
     selective_scan,
     selective_scan_reference,
@@ -238,3 +240,23 @@ def test_forced_backend_that_is_absent(scan_inputs):
     message = 'needs tensors on a CUDA device' if installed else 'mamba_ssm is not installed'
     with pytest.raises(UserError, match=message):
         selective_scan(*scan_inputs(1, 1, 1, 1, 1), backend='mamba')
+
+
+@pytest.mark.skipif(importlib.util.find_spec('triton') is None, reason='Triton is not installed')
+def test_a_package_that_is_installed_and_broken_is_absent(tmp_path, monkeypatch):
+    (tmp_path / 'mamba_ssm').mkdir()
+    broken = "raise ImportError('selective_scan_cuda.so:\\n undefined symbol: _ZN3c10')"
+    (tmp_path / 'mamba_ssm/__init__.py').write_text(broken)
+    for name in [n for n in sys.modules if n.partition('.')[0] == 'mamba_ssm']:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv('MMKD_SCAN', raising=False)
+    _why_absent.cache_clear()
+    try:
+        assert choose_backend(torch.device('cuda')) == 'triton'
+        message = r"backend='mamba': mamba_ssm cannot be imported \(.*: undefined symbol: _ZN3c10\)"
+        with pytest.raises(UserError, match=message) as error:
+            choose_backend(torch.device('cuda'), 'mamba')
+        assert '\n' not in str(error.value)
+    finally:
+        _why_absent.cache_clear()
