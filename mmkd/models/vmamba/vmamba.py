@@ -53,7 +53,7 @@ class VMamba(BaseModule):
         dims: channels of the first stage, even; with ``depths``.
         ssm_ratio: channels of the scan over those of its block; with ``depths``, 1 by default.
         d_state: states of a channel; 1 in every published checkpoint.
-        out_indices: the stages to yield.
+        out_indices: the stages to yield, rising.
         frozen_stages: how many stages stay as they are, with what comes before; -1 freezes
             nothing, 0 the patch embedding.
         drop_path_rate: probability of skipping the last block in training, falling linearly to 0
@@ -81,8 +81,13 @@ class VMamba(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         size = _find_size(arch, depths, dims, ssm_ratio)
-        if not out_indices or not set(out_indices) <= set(range(4)):
-            raise UserError(f'out_indices={out_indices!r}; allowed: some of 0, 1, 2 and 3')
+        if not _is_whole(d_state, 1):
+            raise UserError(f'd_state={d_state!r}; allowed: a whole number above 0')
+        if not isinstance(drop_path_rate, int | float) or not 0 <= drop_path_rate < 1:
+            raise UserError(f'drop_path_rate={drop_path_rate!r}; allowed: from 0 to below 1')
+        listed = isinstance(out_indices, list | tuple) and len(out_indices) > 0
+        if not listed or list(out_indices) != [i for i in range(4) if i in out_indices]:
+            raise UserError(f'out_indices={out_indices!r}; allowed: some of 0, 1, 2 and 3, rising')
         if frozen_stages not in range(-1, 5):
             raise UserError(f'frozen_stages={frozen_stages!r}; allowed: -1 to 4')
         self.out_indices, self.frozen_stages = tuple(out_indices), frozen_stages
@@ -164,11 +169,19 @@ def _find_size(
         return ARCHS[arch]
     if depths is None or dims is None:
         raise UserError('VMamba needs arch, or depths and dims')
-    if len(depths) != 4 or min(depths) < 1:
+    listed = isinstance(depths, list | tuple) and len(depths) == 4
+    if not listed or not all(_is_whole(depth, 1) for depth in depths):
         raise UserError(f'depths={depths!r}; allowed: four numbers of blocks')
-    if dims < 2 or dims % 2:
-        raise UserError(f'dims={dims!r}; allowed: an even number')
-    return Size(tuple(depths), dims, 1.0 if ssm_ratio is None else ssm_ratio)
+    if not _is_whole(dims, 2) or dims % 2:
+        raise UserError(f'dims={dims!r}; allowed: an even number, that of the first stage')
+    ssm_ratio = 1.0 if ssm_ratio is None else ssm_ratio
+    if not isinstance(ssm_ratio, int | float) or ssm_ratio * dims < 1:
+        raise UserError(f'ssm_ratio={ssm_ratio!r}; allowed: a number from 1 / dims up')
+    return Size(tuple(depths), dims, ssm_ratio)
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and value >= least
 
 
 def _numbered(layers: dict[int, nn.Module]) -> nn.Sequential:
