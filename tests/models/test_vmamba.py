@@ -87,6 +87,14 @@ def test_fresh_scans_keep_what_they_see():
     torch.testing.assert_close(op.A_logs.exp(), torch.tensor([1.0, 2, 3]).expand(64, 3))
 
 
+def test_rates_keep_the_precision_of_a_network_in_float64():
+    op = VMamba(**SMALL).double().layers[0].blocks[0].op
+    x = torch.randn(1, 16, 3, 3, dtype=torch.float64)
+
+    moved = {'A_logs': op.A_logs + 1e-9}
+    assert not torch.equal(torch.func.functional_call(op, moved, x), op(x))
+
+
 def test_out_indices():
     network = VMamba(**SMALL).eval()
     some = VMamba(**SMALL, out_indices=(1, 3)).eval()

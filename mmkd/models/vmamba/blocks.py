@@ -115,7 +115,7 @@ class SS2D(nn.Module):
         y = self.scan(
             u.flatten(1, 2),
             delta.flatten(1, 2),
-            -self.A_logs.float().exp(),
+            -self.A_logs.to(torch.promote_types(self.A_logs.dtype, torch.float32)).exp(),
             B,
             C,
             self.Ds,
