@@ -271,6 +271,32 @@ def test_weights_of_another_network_are_one_line(published, other, more, message
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('prefix', ['backbone', 'backbone.'])
+def test_the_backbone_of_a_whole_network_starts_another(tmp_path, prefix):
+    source, path = VMamba(**SMALL), str(tmp_path / 'best.pth')
+    weights = {f'backbone.{name}': weight for name, weight in source.state_dict().items()}
+    torch.save(dict(state_dict={**weights, 'decode_head.weight': torch.ones(1)}), path)
+    start = dict(type='Pretrained', checkpoint=path, prefix=prefix)
+    network = VMamba(**SMALL, init_cfg=start)
+    network.init_weights()
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, source.state_dict()[name]), name
+    with pytest.raises(UserError, match="no weight has the name of init_cfg.prefix='neck'"):
+        VMamba(**SMALL, init_cfg=dict(start, prefix='neck')).init_weights()
+
+
+def test_a_start_without_a_file_is_named():
+    with pytest.raises(UserError, match='backbone.init_cfg.checkpoint is missing'):
+        VMamba(**SMALL, init_cfg=dict(type='Pretrained')).init_weights()
+
+
+def test_layers_start_as_a_list_says():
+    start = [dict(type='Constant', layer='Conv2d', val=0.5)]
+    network = VMamba(**SMALL, init_cfg=start)
+    network.init_weights()
+    assert (network.patch_embed[0].weight == 0.5).all()
+
+
 class Code:
     def __reduce__(self):
         return (print, ('this ran',))

@@ -15,12 +15,14 @@ from mmkd.errors import UserError
 _OTHER_PARTS = re.compile(r'classifier\.|outnorm\d\.')
 
 
-def load_published_weights(network: nn.Module, path: str) -> None:
+def load_published_weights(network: nn.Module, path: str, prefix: str = '') -> None:
     """Load a classifier's or backbone's checkpoint into a backbone; output norms may be missing.
 
     Args:
         network: a :class:`mmkd.models.vmamba.VMamba`.
         path: file or URL; the weights are its ``model`` or ``state_dict`` entry, or all of it.
+        prefix: of the backbone's names in the file of a whole network, such as ``'backbone.'``;
+            what has it not is no concern of this.
 
     Raises:
         UserError: the file cannot be read safely, or is of another network.
@@ -34,6 +36,11 @@ def load_published_weights(network: nn.Module, path: str) -> None:
             published = published[entry]
     if not isinstance(published, Mapping):
         raise UserError(f'{source} holds no weights')
+    if prefix:
+        stem = f'{prefix.rstrip(".")}.'
+        published = {k.removeprefix(stem): v for k, v in published.items() if k.startswith(stem)}
+        if not published:
+            raise UserError(f'{source}: no weight has the name of init_cfg.prefix={prefix!r}')
     own = network.state_dict()
     others = [name for name in published if name not in own]
     unknown = [name for name in others if not _OTHER_PARTS.match(name)]

@@ -123,8 +123,11 @@ class VMamba(BaseModule):
         self._freeze()
 
     def init_weights(self) -> None:
-        if self.init_cfg and self.init_cfg['type'] == 'Pretrained':
-            load_published_weights(self, self.init_cfg['checkpoint'])
+        start = self.init_cfg
+        if isinstance(start, dict) and start.get('type') == 'Pretrained':
+            if not start.get('checkpoint'):
+                raise UserError('backbone.init_cfg.checkpoint is missing; Pretrained needs it')
+            load_published_weights(self, start['checkpoint'], start.get('prefix', ''))
         else:
             super().init_weights()
 
