@@ -26,7 +26,7 @@ def conv(
     act: bool = True,
 ) -> ConvModule:
     """Convolution, BatchNorm and (with ``act``) SiLU, padded so that stride 1 keeps the size."""
-    return ConvModule(
+    module = ConvModule(
         in_channels,
         out_channels,
         kernel_size,
@@ -36,6 +36,9 @@ def conv(
         norm_cfg=NORM,
         act_cfg=ACTIVATION if act else None,
     )
+    # Or it would draw its weights anew, its own way, after the init_cfg of the part that holds it.
+    module.is_init = True
+    return module
 
 
 class Bottleneck(BaseModule):
