@@ -1,8 +1,10 @@
 import os.path as osp
+from xml.etree import ElementTree
 from xml.etree.ElementTree import ParseError
 
 import cv2
 from mmdet.datasets import VOCDataset
+from mmengine.fileio import get
 
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
@@ -18,11 +20,17 @@ class VOCLayoutDataset(VOCDataset):
     "The PASCAL Visual Object Classes Challenge", IJCV 2010.
 
     Raises:
-        UserError: the list of images or an annotation is missing or cannot be read, or an image
-            cannot be read.
+        UserError: the list of images or an annotation is missing or cannot be read, no image is
+            left, all objects are of other classes, or an image cannot be read.
     """
 
     def load_data_list(self) -> list[dict]:
+        classes = self.metainfo['classes']
+        if isinstance(classes, str):
+            raise UserError(
+                f'dataset.metainfo.classes={classes!r}; allowed: a list of names, such as '
+                f'[{classes!r}], or a file with one a line'
+            )
         if not osp.isfile(self.ann_file):
             raise UserError(
                 f'dataset.ann_file={self.ann_file} does not exist; it lists the names of a VOC '
@@ -49,6 +57,29 @@ class VOCLayoutDataset(VOCDataset):
             and instance['bbox'][1] < instance['bbox'][3]
         ]
         return info
+
+    def filter_data(self) -> list[dict]:
+        if not any(image['instances'] for image in self.data_list):
+            self._check_names()
+        images = super().filter_data()
+        if not images:
+            raise UserError(
+                f'dataset.ann_file={self.ann_file} lists {len(self.data_list)} images, of which '
+                f'dataset.filter_cfg={self.filter_cfg} leaves none'
+            )
+        return images
+
+    def _check_names(self) -> None:
+        # The reader leaves out objects of other names, all of them where a class is misspelt.
+        names, classes = set(), self.metainfo['classes']
+        for image in self.data_list:
+            root = ElementTree.fromstring(get(image['xml_path'], backend_args=self.backend_args))
+            names |= {name.text for name in root.iterfind('object/name')}
+        if names and names.isdisjoint(classes):
+            raise UserError(
+                f'dataset.metainfo.classes={list(classes)}: no object of the images in '
+                f'{self.ann_file} is of these; it has ' + ', '.join(sorted(map(repr, names))[:20])
+            )
 
     def prepare_data(self, idx: int) -> dict:
         try:

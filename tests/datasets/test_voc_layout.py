@@ -158,6 +158,31 @@ def test_a_missing_list_is_named(tmp_path):
         voc(tmp_path, ann_file='nothing.txt')
 
 
+@pytest.mark.parametrize('filter_cfg, left', [(None, 0), (dict(filter_empty_gt=True), 1)])
+def test_a_list_of_which_no_image_is_left_is_named(tmp_path, filter_cfg, left):
+    write(tmp_path, 'a')
+    if not left:
+        (tmp_path / 'ImageSets/Main/train.txt').write_text('')
+    with pytest.raises(UserError, match=rf'dataset.ann_file=.*train.txt lists {left} images'):
+        voc(tmp_path, filter_cfg=filter_cfg)
+
+
+def test_classes_that_no_object_has_are_named(tmp_path):
+    write(tmp_path, 'a', ('Cell', 0, (1, 1, 3, 3)), ('plate ', 0, (1, 1, 3, 3)))
+    write(tmp_path, 'b')
+    with pytest.raises(UserError, match=r"classes=\['cell', 'plate'\].* it has 'Cell', 'plate '$"):
+        voc(tmp_path)
+    # One image with an object of these is enough; so is an object of these without area.
+    write(tmp_path, 'c', ('cell', 0, (3, 3, 3, 3)))
+    assert len(voc(tmp_path)) == 3
+
+
+def test_one_class_without_its_comma_is_named(tmp_path):
+    write(tmp_path, 'a', ('cell', 0, (1, 1, 3, 3)))
+    with pytest.raises(UserError, match=r"classes='cell'; allowed: .* such as \['cell'\]"):
+        voc(tmp_path, metainfo=dict(classes=('cell')))
+
+
 def test_voc_has_its_own_classes_without_metainfo(tmp_path):
     write(tmp_path, 'a', ('tvmonitor', 0, (1, 1, 3, 3)))
     data = voc(tmp_path, metainfo=None)
