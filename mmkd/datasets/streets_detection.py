@@ -25,7 +25,7 @@ class StreetScenesDetection(BaseDetDataset):
             with some of the ``classes``.
 
     Raises:
-        UserError: the split is unknown, or the length or size not positive.
+        UserError: the split or a class is unknown, or the length or size not positive.
     """
 
     METAINFO = dict(
@@ -47,6 +47,9 @@ class StreetScenesDetection(BaseDetDataset):
 
     def load_data_list(self) -> list[dict]:
         chosen = self.metainfo['classes']
+        unknown = [name for name in chosen if name not in CLASSES]
+        if unknown:
+            raise UserError(f'metainfo.classes={chosen!r}; allowed: some of {", ".join(_BOXED)}')
         label_map = {
             label: chosen.index(name) if name in chosen else _IGNORED
             for label, name in enumerate(CLASSES)

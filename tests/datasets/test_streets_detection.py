@@ -63,6 +63,8 @@ def test_chosen_classes_are_renumbered_and_empty_scenes_kept():
         (dict(split='dev'), "split='dev'"),
         (dict(length=0), 'length=0'),
         (dict(size=(0, 5)), 'size='),
+        (dict(metainfo=dict(classes=('Car', 'Truck'))), "classes=.*'Truck'.; allowed: .*Sign.*Car"),
+        (dict(metainfo=dict(classes=('Car'))), "classes='Car'; allowed: some of"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
