@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from mmdet.datasets import MultiImageMixDataset
 
 from mmkd.datasets.seeded_sampler import SeededIndex
+from mmkd.errors import UserError
 from mmkd.registry import DATASETS
 
 
@@ -20,12 +21,22 @@ class ScheduledMixDataset(MultiImageMixDataset):
         skip_type_keys: types of the transforms that end.
         skip_from_draw: images drawn before they do.
         **kwargs: the ``dataset`` that is mixed, the ``pipeline`` that mixes.
+
+    Raises:
+        UserError: the pipeline has no transform of such a type, which then would never end.
     """
 
     def __init__(
         self, skip_type_keys: Sequence[str], skip_from_draw: int, **kwargs: object
     ) -> None:
         super().__init__(**kwargs)
+        # A str, too: its letters are no types.
+        unknown = [key for key in skip_type_keys if key not in self.pipeline_types]
+        if unknown:
+            raise UserError(
+                f'dataset.skip_type_keys={skip_type_keys!r}; allowed: a list of types in '
+                f'dataset.pipeline, which are {", ".join(self.pipeline_types)}'
+            )
         self.late_skips = tuple(skip_type_keys)
         self.skip_from_draw = skip_from_draw
 

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from mmkd.configs import load_config
 from mmkd.datasets import SeededIndex, SeededInfiniteSampler
+from mmkd.errors import UserError
 from mmkd.registry import DATASETS
 
 LAST = 3  # from this draw on, scenes are alone
@@ -39,6 +40,15 @@ def test_mixes_until_the_draw_and_not_from_it(dataset):
 
 def test_an_index_without_a_number_is_mixed(dataset):
     assert shape(dataset[2]) == MIXED
+
+
+@pytest.mark.parametrize('keys', [('Mosiac',), 'Mosaic'])
+def test_a_type_that_the_pipeline_has_not_is_named(keys):
+    init_default_scope('mmdet')
+    config = load_config('configs/students/yolo11s_streets.py').train_dataloader.dataset
+    config.skip_type_keys = keys
+    with pytest.raises(UserError, match=r'skip_type_keys=.*; allowed: .* are Mosaic, RandomResize'):
+        DATASETS.build(config)
 
 
 def test_boxes_stay_on_the_picture(dataset):
