@@ -69,11 +69,13 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
 
     MMEngine names it in ``last_checkpoint``, which is not written atomically. Where a crash or a
     full disk left that file empty, or with zeros, the checkpoint of the highest number counts.
+    A file of that name in the work dir itself comes first: where the dir was moved or copied from,
+    another run may lie by now.
     """
     folder = Path(work_dir)
     note = folder / 'last_checkpoint'
     text = note.read_text(errors='replace').strip('\0 \n') if note.is_file() else ''
-    for path in (Path(text), folder / Path(text).name):
+    for path in (folder / Path(text).name, Path(text)):
         if path.is_file():
             return str(path)
     numbers = {path: _NUMBERED.fullmatch(path.name) for path in folder.glob('*.pth')}

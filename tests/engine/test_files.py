@@ -76,6 +76,17 @@ def test_the_note_counts_where_it_names_a_file(tmp_path):
     assert find_last_checkpoint(tmp_path) == str(tmp_path / 'iter_2.pth')
 
 
+def test_a_moved_work_dir_does_not_take_what_trained_later_at_its_old_place(tmp_path):
+    for name in ('old', 'new'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'iter_2.pth').touch()
+    (tmp_path / 'old/last_checkpoint').write_text(str(tmp_path / 'new/iter_2.pth'))
+    assert find_last_checkpoint(tmp_path / 'old') == str(tmp_path / 'old/iter_2.pth')
+    # A hook's `out_dir` may lie elsewhere.
+    (tmp_path / 'old/iter_2.pth').unlink()
+    assert find_last_checkpoint(tmp_path / 'old') == str(tmp_path / 'new/iter_2.pth')
+
+
 def test_a_vanished_checkpoint_is_not_passed_over(tmp_path):
     assert find_last_checkpoint(tmp_path) is None
     (tmp_path / 'last_checkpoint').write_text('gone/iter_2.pth\n')
