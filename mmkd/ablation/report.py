@@ -41,7 +41,7 @@ def summarise(runs: Sequence[Run]) -> list[Summary]:
 
 
 def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
-    """The undistilled training of the same student on the same data, as long, if it is there.
+    """The undistilled training of the same student from the same start, data and length, if any.
 
     Of several, such as with other learning rates, it is the best: a gain over less is none.
     """

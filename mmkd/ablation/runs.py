@@ -42,7 +42,7 @@ class Run:
     fingerprint: str
     """Of the whole config but the seed, and of the teacher's: all seeds of a run share it."""
     comparable: str
-    """Fingerprint of what a gain is measured at: student, data, length of training, metric."""
+    """Fingerprint of what a gain is measured at: student, where it starts, data, length, metric."""
     teacher: tuple[str, str] | None
     """Config and checkpoint of the teacher; None of a student that trains alone."""
     metric: str
@@ -136,6 +136,8 @@ def runs_in(folder: str | Path) -> list[Run]:
     if not record.train and not record.val:
         raise UserError(f'{folder} holds no run')
     config = load_work_dir_config(folder)
+    if config.get('resume'):
+        config.load_from = _first_load_from(folder)
     seed = config.get('randomness', {}).get('seed', 0)
     # Which commit trained it is not known.
     return [replace(_of_config(config, config.filename, folder, seed, ()), commit='')]
@@ -216,19 +218,28 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
             'metric that runs are compared by'
         )
     length = (loop.get('max_iters') or loop.max_epochs, not loop.get('max_iters'))
+    start = [config.load_from] if config.get('load_from') else []
+    same = [model_config(config).to_dict(), *_data(config), metric, length, *start]
     return Run(
         folder=folder,
         config=path,
         seed=seed,
         options=tuple(options),
         fingerprint=_fingerprint(_but_seed(config)),
-        comparable=_fingerprint([model_config(config).to_dict(), *_data(config), metric, length]),
+        comparable=_fingerprint(same),
         teacher=teacher and (teacher.config, teacher.checkpoint),
         metric=metric,
         length=length[0],
         by_epoch=length[1],
         commit=get_git_hash(digits=7),
     )
+
+
+def _first_load_from(folder: Path) -> str | None:
+    """The weights that a resumed training began with; its config names its own checkpoint."""
+    starts = sorted(folder.glob('*/vis_data/config.py'), reverse=True)
+    configs = (load_config(str(path)) for path in starts)
+    return next((c.get('load_from') for c in configs if not c.get('resume')), None)
 
 
 def _overrides(options: Sequence[str]) -> dict:

@@ -43,6 +43,7 @@ def test_every_variant_is_comparable_to_the_student_alone(family, tmp_path):
         'train_dataloader.dataset.count=9',
         'val_dataloader.dataset.count=9',
         'default_hooks.checkpoint.save_best=aAcc',
+        'load_from=pretrained.pth',
     ],
 )
 def test_what_a_gain_is_not_measured_across(option, tmp_path):
@@ -115,6 +116,28 @@ def test_a_training_too_short_to_be_logged_is_one(finished_run):
     load_config('configs/students/fast_scnn_streets.py').dump(run.folder / 'short.py')
     (found,) = runs_in(run.folder)
     assert found.metric == 'mIoU'
+
+
+def test_a_resumed_training_is_compared_by_the_weights_that_it_began_with(finished_run):
+    def training(name, *starts):
+        run = finished_run(name, 0, 40.0)
+        (run.folder / 'run.json').unlink()
+        for i, changes in enumerate(starts):
+            config = load_config('configs/students/fast_scnn_streets.py')
+            config.merge_from_dict(changes)
+            copy = run.folder / f'2026010{i}_000000/vis_data/config.py'
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            config.dump(copy)
+            config.dump(run.folder / f'{name}.py')
+        (found,) = runs_in(run.folder)
+        return found.comparable
+
+    pretrained = dict(load_from='pretrained.pth')
+    resumed = dict(load_from='work_dirs/x/iter_10.pth', resume=True)
+    expected = training('whole', pretrained)
+    assert training('in_parts', {}, pretrained, resumed, resumed) == expected
+    assert training('from_nothing', {}) != expected
+    assert training('from_nothing_in_parts', {}, resumed) == training('nothing', {})
 
 
 def test_a_run_without_a_checkpoint_is_named(finished_run):
