@@ -23,6 +23,7 @@ from mmkd.engine.files import find_last_checkpoint, write_atomically
 from mmkd.engine.launch import ConfigOptions, merge_options
 from mmkd.errors import UserError
 from mmkd.run_record import read_record
+from mmkd.teacher import check_teacher_keys
 
 _NOTE = 'run.json'
 _DISTILLATION_KEYS = ('model.teacher.', 'model.distill.')
@@ -206,10 +207,18 @@ def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
 
 
 def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequence[str]) -> Run:
-    teacher = config.model.teacher if is_distillation(config) else None
-    loop = config.get('train_cfg')
-    if not isinstance(loop, dict) or not (loop.get('max_iters') or loop.get('max_epochs')):
-        raise UserError(f'{path}: train_cfg={loop!r}; allowed: a dict with max_iters or max_epochs')
+    teacher = config.model.get('teacher') if is_distillation(config) else None
+    if is_distillation(config):
+        check_teacher_keys(teacher)
+    loop = config.get('train_cfg') or {}
+    length = loop.get('max_iters') or loop.get('max_epochs')
+    if not isinstance(length, int | float) or length < 1:
+        raise UserError(
+            f'{path}: train_cfg={loop!r}; allowed: a dict with max_iters or max_epochs, 1 or more'
+        )
+    for key in ('train_dataloader', 'val_dataloader'):
+        if not config.get(key):
+            raise UserError(f'{path} has no {key}; runs are compared by their last validation')
     hook = config.get('default_hooks', {}).get('checkpoint') or {}
     metric = hook.get('save_best')
     if not isinstance(metric, str) or metric == 'auto':
@@ -217,9 +226,9 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
             f'{path}: default_hooks.checkpoint.save_best={metric!r}; allowed: the name of the '
             'metric that runs are compared by'
         )
-    length = (loop.get('max_iters') or loop.max_epochs, not loop.get('max_iters'))
+    by_epoch = not loop.get('max_iters')
     start = [config.load_from] if config.get('load_from') else []
-    same = [model_config(config).to_dict(), *_data(config), metric, length, *start]
+    same = [model_config(config).to_dict(), *_data(config), metric, (length, by_epoch), *start]
     return Run(
         folder=folder,
         config=path,
@@ -229,8 +238,8 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
         comparable=_fingerprint(same),
         teacher=teacher and (teacher.config, teacher.checkpoint),
         metric=metric,
-        length=length[0],
-        by_epoch=length[1],
+        length=length,
+        by_epoch=by_epoch,
         commit=get_git_hash(digits=7),
     )
 

@@ -15,7 +15,7 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.runner import Runner
 
 from mmkd.checkpoint import trust_pickles
-from mmkd.configs import config_name, load_config
+from mmkd.configs import config_name, is_distillation, load_config
 from mmkd.engine.files import find_last_checkpoint
 from mmkd.errors import UserError
 from mmkd.registry import why_not_built
@@ -101,7 +101,6 @@ def read_config(args: argparse.Namespace) -> Config:
     """
     config = load_config(args.config)
     merge_options(config, args.cfg_options or {})
-    _check_sections(config)
     if args.work_dir or config.get('work_dir') is None:
         config.work_dir = args.work_dir or str(Path('work_dirs') / config_name(args.config))
     return config
@@ -109,8 +108,11 @@ def read_config(args: argparse.Namespace) -> Config:
 
 def _check_sections(config: Config) -> None:
     for key in _SECTIONS:
-        if not isinstance(config.get(key) or {}, dict):
+        left_out = key != 'model' and config.get(key) is None
+        if not left_out and not isinstance(config[key], dict):
             raise UserError(f'{key}={config[key]!r}; allowed: a dict')
+    if is_distillation(config) and not isinstance(config.model.get('student'), dict):
+        raise UserError(f'model.student={config.model.get("student")!r}; allowed: a dict')
     # MMEngine reads it last of all, when a missing teacher has already trained.
     allowed = list(inspect.signature(Runner.set_randomness).parameters)[1:]
     for key in config.get('randomness') or {}:
@@ -122,13 +124,15 @@ def merge_options(config: Config, options: dict) -> None:
     """Override parts of ``config`` by ``--cfg-options``.
 
     Raises:
-        UserError: an option names a part of something that has no parts.
+        UserError: an option names a part of something that has no parts, or a part of the config
+            is none that can be.
     """
     try:
         config.merge_from_dict(options)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = ' '.join(str(error).split())[:120]
         raise UserError(f'--cfg-options {", ".join(options)} do not fit: {reason}') from None
+    _check_sections(config)
 
 
 def set_launcher(config: Config, launcher: str) -> None:

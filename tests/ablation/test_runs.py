@@ -184,7 +184,14 @@ def test_a_metric_must_be_named(tmp_path):
     'option, message',
     [
         ('default_hooks.best_checkpoint=None', 'default_hooks needs mmkd.BestCheckpointHook'),
-        ('train_cfg=5', 'train_cfg=5; allowed: a dict with max_iters or max_epochs'),
+        ('train_cfg=5', 'train_cfg=5; allowed: a dict'),
+        ('train_cfg.max_iters=x', "train_cfg=.*'x'.*; allowed: .* max_epochs, 1 or more"),
+        ('train_cfg.max_iters=-3', 'train_cfg=.*; allowed: .* max_iters or max_epochs, 1 or more'),
+        ('model=5', 'model=5; allowed: a dict'),
+        ('model=None', 'model=None; allowed: a dict'),
+        ('default_hooks=5', 'default_hooks=5; allowed: a dict'),
+        ('train_dataloader=None', 'has no train_dataloader; runs are compared by'),
+        ('val_dataloader=None', 'has no val_dataloader; runs are compared by'),
         ('train_cfg.max_iters=None', 'train_cfg=.*; allowed: a dict with max_iters or max_epochs'),
         ('train_cfg.type.x=1', '--cfg-options train_cfg.type.x, .* do not fit'),
     ],
@@ -192,6 +199,20 @@ def test_a_metric_must_be_named(tmp_path):
 def test_what_no_run_could_end_with_is_named(tmp_path, option, message):
     with pytest.raises(UserError, match=message):
         plan_runs(['configs/students/fast_scnn_streets.py'], [0], [option], tmp_path)
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('model.teacher=None', 'model.teacher=None; allowed: dict'),
+        ('model.teacher.config=None', 'model.teacher.config is missing'),
+        ('model.teacher.checkpoint=5', 'model.teacher.checkpoint=5; allowed: a path'),
+        ('model.student=None', 'model.student=None; allowed: a dict'),
+    ],
+)
+def test_what_no_run_could_learn_from_is_named(tmp_path, option, message):
+    with pytest.raises(UserError, match=message):
+        plan_runs(['configs/segformer_fastscnn_freq.py'], [0], [option], tmp_path)
 
 
 def test_a_config_without_a_model_is_named(tmp_path):

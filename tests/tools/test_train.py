@@ -76,6 +76,7 @@ def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
         ('default_hooks.logger.intervall=1', "LoggerHook takes no 'intervall'; allowed: "),
         ('train_cfg.val_intervall=1', "IterBasedTrainLoop takes no 'val_intervall'; allowed: "),
         ('train_cfg=5', 'train_cfg=5; allowed: a dict'),
+        ('model.student=None', 'model.student=None; allowed: a dict'),
         ('val_dataloader=data', "val_dataloader='data'; allowed: a dict"),
         ('randomness.sed=1', "randomness takes no 'sed'; allowed: seed, "),
     ],
