@@ -1,6 +1,7 @@
 """One distillation term: taps, an adapter where channels must match, a loss, a weight."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from itertools import chain
 
@@ -66,11 +67,14 @@ class Term(nn.Module):
             )
         self.adapter_config = adapter
         self.adapter: nn.ModuleList | None = None
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not 0 <= weight < math.inf:
             raise UserError(f'weight={weight!r}; allowed: a number of at least 0')
         self.weight = weight
         schedule = dict(schedule or dict(type='constant'))
         self.by_epoch = schedule.pop('by_epoch', False)
+        if not isinstance(self.by_epoch, bool):
+            raise UserError(f'schedule.by_epoch={self.by_epoch!r}; allowed: True or False')
         self.schedule = build_schedule(schedule)
         self.is_scheduled = schedule['type'] != 'constant'
         # A weight that moves is unknown until mmkd.TermScheduleHook has told the time.

@@ -226,6 +226,12 @@ def test_adapter_channels_are_found(model_config, batch):
         ('distill.encoder.loss.compare', 'feature', 'distill.encoder: .*128.*32.*adapter'),
         ('distill.encoder.weight', -1, 'distill.encoder: weight=-1'),
         ('distill.encoder.weight', float('nan'), 'distill.encoder: weight=nan'),
+        ('distill.encoder.weight', float('inf'), 'distill.encoder: weight=inf'),
+        (
+            'distill.encoder.schedule',
+            dict(type='step_off', at=1, by_epoch='no'),
+            "distill.encoder: schedule.by_epoch='no'; allowed: True or False",
+        ),
         ('distill.encoder.adapter', dict(type='Conv2d', in_channels=1), 'sets in_channels'),
         ('distill', {}, 'model.distill has no term'),
         ('distill', 'none', "model.distill='none'; allowed: a dict of terms by name"),

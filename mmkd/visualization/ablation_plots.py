@@ -1,6 +1,7 @@
 """An ablation's plots: scores as bars, scores, losses and weights as curves."""
 
 import io
+import math
 from collections.abc import Sequence
 from statistics import mean, stdev
 
@@ -29,7 +30,7 @@ def score_bars(summaries: Sequence[Summary]) -> plt.Figure:
     for other in alone.values():
         axes.axvline(mean(other.last), color='tab:gray', linestyle='--', linewidth=1)
     axes.set_yticks(range(len(shown)), [s.name for s in shown])
-    values = [value for s in shown for value in s.last]
+    values = [value for s in shown for value in s.last if math.isfinite(value)]
     if values:  # differences of a few points are what is to be seen
         margin = 0.15 * (max(values) - min(values)) + 0.5
         axes.set_xlim(max(0.0, min(values) - margin), max(values) + margin)

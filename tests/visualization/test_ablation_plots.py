@@ -38,3 +38,9 @@ def test_nothing_trained_makes_empty_plots(unfinished):
     summaries = summarise([unfinished('kd', 0)])
     assert to_png(score_bars(summaries)).startswith(b'\x89PNG')
     assert to_png(curves([])).startswith(b'\x89PNG')
+
+
+def test_a_score_that_is_no_number_leaves_the_others_bars(finished_run):
+    nan = float('nan')
+    axes = score_bars(summarise([finished_run('kd', 0, nan), finished_run('at', 0, 40.0)])).axes[0]
+    assert axes.get_xlim() == (39.5, 40.5)
