@@ -104,8 +104,8 @@ def check_tool(monkeypatch, tool: Path, words: list[str]) -> Path:
 
 def has(config: Config, key: str) -> bool:
     try:
-        reduce(lambda node, part: node[part], key.split('.'), config)
-    except KeyError:
+        reduce(lambda n, k: n[int(k) if isinstance(n, list) else k], key.split('.'), config)
+    except (IndexError, KeyError, ValueError):
         return False
     return True
 
