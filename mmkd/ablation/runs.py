@@ -207,8 +207,9 @@ def _plan(path: str, seed: int, options: Sequence[str], work_dir: Path) -> Run:
 
 
 def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequence[str]) -> Run:
-    teacher = config.model.get('teacher') if is_distillation(config) else None
+    teacher = None
     if is_distillation(config):
+        teacher = config.model.get('teacher')
         check_teacher_keys(teacher)
     loop = config.get('train_cfg') or {}
     length = loop.get('max_iters') or loop.get('max_epochs')

@@ -62,7 +62,9 @@ if ! ls "$kept"/*.whl >/dev/null 2>&1; then
     mkdir -p "$WHEELS"
     building=$(mktemp -d "$WHEELS/.building.XXXXXX")
     trap 'rm -rf "$building"' EXIT
-    MMCV_WITH_OPS=1 FORCE_CUDA=$cuda MAX_JOBS=${MAX_JOBS:-$(nproc)} \
+    # Python's own flags but for -g: debugging symbols take half of the compiler's time.
+    flags='-O3 -DNDEBUG -fwrapv -g0'
+    MMCV_WITH_OPS=1 FORCE_CUDA=$cuda MAX_JOBS=${MAX_JOBS:-$(nproc)} CFLAGS=$flags CXXFLAGS=$flags \
         pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$building" "$MMCV"
     rm -rf "$kept"
     mv "$building" "$kept"
