@@ -72,7 +72,7 @@ def run_all(
         The last line of every run that failed.
     """
     waiting = deque(run for run in runs if not is_finished(run))
-    total, failures, active = len(runs), {}, {}
+    total, failures, active, elsewhere = len(runs), {}, {}, set()
     if total > len(waiting):
         echo(f'{total - len(waiting)} of {total} runs are finished already')
     clock = _Clock(waiting)
@@ -86,6 +86,12 @@ def run_all(
                 training = _start(run, launcher, echo)
                 if training is None:
                     waiting.append(run)
+                    if run not in elsewhere:
+                        echo(
+                            f'{run.name} seed {run.seed}: waiting for {run.folder}, '
+                            'which another process trains'
+                        )
+                    elsewhere.add(run)
                     continue
                 active[run] = training
             for run, training in list(active.items()):

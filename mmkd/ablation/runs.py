@@ -157,10 +157,13 @@ def plan_runs(
         work_dir: the ablation's folder.
 
     Raises:
-        UserError: a pattern matches nothing, two configs share a name, an override does not fit,
-            or a config does not name the metric by which it saves its best checkpoint, or lacks
-            the hook that tells a run's end.
+        UserError: a pattern matches nothing, two configs share a name, an override does not fit
+            or is of the seed, or a config does not name the metric by which it saves its best
+            checkpoint, or lacks the hook that tells a run's end.
     """
+    for option in options:
+        if option.startswith('randomness.seed='):
+            raise UserError(f"--cfg-options {option}: an ablation's seeds are those of --seeds")
     paths = [path for pattern in patterns for path in _matches(pattern)]
     paths = list(dict.fromkeys(paths))
     names = [Path(path).stem for path in paths]
@@ -260,7 +263,8 @@ def _overrides(options: Sequence[str]) -> dict:
 
 def _matches(pattern: str) -> list[str]:
     for root in (Path(), ROOT):
-        found = sorted(glob.glob(str(root / pattern)))
+        path = root / pattern
+        found = [str(path)] if path.is_file() else sorted(glob.glob(str(path)))
         if found:
             return found
     raise UserError(f'no config matches {pattern}')

@@ -111,6 +111,12 @@ def _check_sections(config: Config) -> None:
         left_out = key != 'model' and config.get(key) is None
         if not left_out and not isinstance(config[key], dict):
             raise UserError(f'{key}={config[key]!r}; allowed: a dict')
+    for key, hook in (config.get('default_hooks') or {}).items():
+        if not isinstance(hook, dict | None):
+            raise UserError(f'default_hooks.{key}={hook!r}; allowed: a dict')
+    hooks = config.get('custom_hooks') or []
+    if not isinstance(hooks, list) or not all(isinstance(hook, dict) for hook in hooks):
+        raise UserError(f'custom_hooks={hooks!r}; allowed: a list of dicts')
     if is_distillation(config) and not isinstance(config.model.get('student'), dict):
         raise UserError(f'model.student={config.model.get("student")!r}; allowed: a dict')
     # MMEngine reads it last of all, when a missing teacher has already trained.
@@ -118,6 +124,9 @@ def _check_sections(config: Config) -> None:
     for key in config.get('randomness') or {}:
         if key not in allowed:
             raise UserError(f'randomness takes no {key!r}; allowed: {", ".join(allowed)}')
+    seed = (config.get('randomness') or {}).get('seed')
+    if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
+        raise UserError(f'randomness.seed={seed!r}; allowed: a whole number from 0 to {2**32 - 1}')
 
 
 def merge_options(config: Config, options: dict) -> None:

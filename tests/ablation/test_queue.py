@@ -27,9 +27,11 @@ def test_a_run_that_still_goes_on_elsewhere_is_waited_for(tmp_path):
         said_while_locked = list(said)
         fcntl.flock(lock, fcntl.LOCK_UN)
         failures = ended.result(timeout=300)
-    assert said_while_locked == []
+    assert said_while_locked == [
+        f'broken seed 0: waiting for {run.folder}, which another process trains'
+    ]
     assert list(failures) == [run] and 'train.log' in failures[run]
-    assert said[0].startswith('broken seed 0: training in')
+    assert said[1].startswith('broken seed 0: training in')
 
 
 def test_a_teacher_that_trains_elsewhere_is_waited_for(finished_run, tmp_path):

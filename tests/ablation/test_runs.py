@@ -160,6 +160,19 @@ def test_another_teacher_at_the_same_path_is_another_run(tmp_path):
         run.note()
 
 
+def test_a_config_may_have_brackets_in_its_name(tmp_path):
+    config = tmp_path / 'half[1].py'
+    config.write_text(f"_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'")
+    (run,) = plan_runs([str(config)], [0], [], tmp_path)
+    assert run.name == 'half[1]'
+
+
+@pytest.mark.parametrize('seed', [-1, 2**32])
+def test_a_seed_that_no_generator_takes_is_named(tmp_path, seed):
+    with pytest.raises(UserError, match=rf'randomness.seed={seed}; allowed: a whole number'):
+        plan_runs(['configs/students/fast_scnn_streets.py'], [seed], [], tmp_path)
+
+
 def test_no_match_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r'no config matches nothing\*\.py'):
         plan_runs(['nothing*.py'], [0], [], tmp_path)
@@ -194,6 +207,7 @@ def test_a_metric_must_be_named(tmp_path):
         ('val_dataloader=None', 'has no val_dataloader; runs are compared by'),
         ('train_cfg.max_iters=None', 'train_cfg=.*; allowed: a dict with max_iters or max_epochs'),
         ('train_cfg.type.x=1', '--cfg-options train_cfg.type.x, .* do not fit'),
+        ('randomness.seed=3', "randomness.seed=3: an ablation's seeds are those of --seeds"),
     ],
 )
 def test_what_no_run_could_end_with_is_named(tmp_path, option, message):

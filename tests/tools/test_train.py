@@ -79,6 +79,9 @@ def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
         ('model.student=None', 'model.student=None; allowed: a dict'),
         ('val_dataloader=data', "val_dataloader='data'; allowed: a dict"),
         ('randomness.sed=1', "randomness takes no 'sed'; allowed: seed, "),
+        ('randomness.seed=-1', 'randomness.seed=-1; allowed: a whole number from 0 to 4294967295'),
+        ('custom_hooks=5', 'custom_hooks=5; allowed: a list of dicts'),
+        ('default_hooks.logger=5', 'default_hooks.logger=5; allowed: a dict'),
     ],
 )
 def test_mistakes_are_found_before_the_teacher_trains(

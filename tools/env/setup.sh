@@ -62,10 +62,11 @@ if ! ls "$kept"/*.whl >/dev/null 2>&1; then
     mkdir -p "$WHEELS"
     building=$(mktemp -d "$WHEELS/.building.XXXXXX")
     trap 'rm -rf "$building"' EXIT
-    # Python's own flags but for -g: debugging symbols take half of the compiler's time.
+    # Python's own flags but for -g: debugging symbols take half of the compiler's time. pip's cache
+    # would give a wheel that was compiled for another torch, or for no GPU.
     flags='-O3 -DNDEBUG -fwrapv -g0'
     MMCV_WITH_OPS=1 FORCE_CUDA=$cuda MAX_JOBS=${MAX_JOBS:-$(nproc)} CFLAGS=$flags CXXFLAGS=$flags \
-        pip wheel --quiet --no-build-isolation --no-deps --wheel-dir "$building" "$MMCV"
+        pip wheel --quiet --no-cache-dir --no-build-isolation --no-deps --wheel-dir "$building" "$MMCV"
     rm -rf "$kept"
     mv "$building" "$kept"
 fi
