@@ -36,7 +36,7 @@ format: env  ## apply the style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-docs: env  ## build the documentation as a site in build/site (needs Python 3.11 or newer)
+docs: env  ## build the documentation as a site in build/site
 	@$(PY) -c 'import material' 2>/dev/null || $(PY) -m pip install --quiet --no-build-isolation \
 	    --config-settings editable_mode=compat --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

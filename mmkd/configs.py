@@ -181,10 +181,11 @@ def check_checkpoint_hook(config: Config) -> None:
     so that one alone would for that moment be none.
 
     Raises:
-        UserError: the interval is no multiple of ``accumulative_counts``, or one is kept.
+        UserError: the interval is no multiple of ``accumulative_counts``, or one is kept; or there
+            are several best checkpoints, of which none can be ``best.pth``.
     """
-    counts = config.get('optim_wrapper', {}).get('accumulative_counts', 1)
-    hook = config.get('default_hooks', {}).get('checkpoint') or {}
+    counts = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    hook = (config.get('default_hooks') or {}).get('checkpoint') or {}
     if hook and counts > 1 and hook.get('by_epoch', True):
         raise UserError(
             f'default_hooks.checkpoint.by_epoch=True; allowed with optim_wrapper.'
@@ -199,6 +200,12 @@ def check_checkpoint_hook(config: Config) -> None:
                 f'{key}={interval}; allowed: a multiple of '
                 f'optim_wrapper.accumulative_counts={counts}'
             )
+    best = hook.get('save_best')
+    if isinstance(best, list) and len(best) > 1 and keeps_its_best(config):
+        raise UserError(
+            f'default_hooks.checkpoint.save_best={best}; allowed: one metric, '
+            'that best.pth is chosen by'
+        )
     if hook.get('max_keep_ckpts') == 1:
         raise UserError(
             'default_hooks.checkpoint.max_keep_ckpts=1; allowed: 2 and above, or -1 for all: '
@@ -208,7 +215,8 @@ def check_checkpoint_hook(config: Config) -> None:
 
 def keeps_its_best(config: Config) -> bool:
     """Whether ``mmkd.BestCheckpointHook`` is among the hooks; it also marks the end of training."""
-    hooks = [*config.get('default_hooks', {}).values(), *config.get('custom_hooks', [])]
+    default = config.get('default_hooks') or {}
+    hooks = [*default.values(), *(config.get('custom_hooks') or [])]
     return any(hook and str(hook['type']).endswith('BestCheckpointHook') for hook in hooks)
 
 

@@ -5,15 +5,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+import torch
 
 from mmkd.ablation.runs import Run
 from mmkd.configs import ROOT
 from mmkd.engine.folder_lock import lock_folder
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
-from mmkd.engine.teacher_preparation import teacher_is_ready
+from mmkd.engine.teacher_preparation import check_trainable, teacher_is_ready
 from mmkd.errors import UserError
 from mmkd.run_record import read_record
 
@@ -37,11 +39,14 @@ def prepare_teachers(runs: Sequence[Run], launcher: str, echo: Callable[[str], N
     """Train the teachers that are missing, once for all runs.
 
     Raises:
-        UserError: a teacher's training failed.
+        UserError: a teacher's config would not yield its checkpoint, or its training failed.
     """
-    for config, checkpoint in dict.fromkeys(run.teacher for run in runs if run.teacher):
-        if checkpoint.startswith(('http://', 'https://')):
-            continue
+    teachers = dict.fromkeys(run.teacher for run in runs if run.teacher)
+    teachers = [(c, path) for c, path in teachers if not path.startswith(('http://', 'https://'))]
+    for config, checkpoint in teachers:
+        if not teacher_is_ready(checkpoint):
+            check_trainable(config, checkpoint)
+    for config, checkpoint in teachers:
         training = _start_teacher(config, checkpoint, launcher, echo)
         if training is None:
             continue
@@ -64,7 +69,7 @@ def run_all(
 
     Args:
         runs: in the order in which they start.
-        jobs: how many train at a time.
+        jobs: how many train at a time, each on the GPU that fewest use.
         launcher: ``none`` or ``slurm``.
         echo: prints a line of progress.
 
@@ -83,7 +88,7 @@ def run_all(
                 if len(active) >= jobs:
                     break
                 run = waiting.popleft()
-                training = _start(run, launcher, echo)
+                training = _start(run, launcher, _free_device(active.values()), echo)
                 if training is None:
                     waiting.append(run)
                     if run not in elsewhere:
@@ -130,11 +135,22 @@ def failure(folder: Path) -> str:
     return f'{(errors or lines or ["no output"])[-1].strip()} ({log})'
 
 
-def _start(run: Run, launcher: str, echo: Callable[[str], None]) -> '_Training | None':
+def _free_device(active: Iterable['_Training']) -> str | None:
+    """The GPU with the fewest trainings, as CUDA_VISIBLE_DEVICES names it; None without any."""
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    devices = range(torch.cuda.device_count()) if visible is None else visible.split(',')
+    used = Counter(training.device for training in active)
+    return min(
+        (str(device) for device in devices if device != ''), key=lambda d: used[d], default=None
+    )
+
+
+def _start(
+    run: Run, launcher: str, device: str | None, echo: Callable[[str], None]
+) -> '_Training | None':
+    options = (*run.options, f'randomness.seed={run.seed}')
     try:
-        training = _Training(
-            run.config, run.folder, launcher, (*run.options, f'randomness.seed={run.seed}')
-        )
+        training = _Training(run.config, run.folder, launcher, options, device)
     except BlockingIOError:
         return None
     echo(f'{run.name} seed {run.seed}: training in {run.folder}')
@@ -168,9 +184,16 @@ class _Training:
     """
 
     def __init__(
-        self, config: str, folder: Path, launcher: str, options: Sequence[str] = ()
+        self,
+        config: str,
+        folder: Path,
+        launcher: str,
+        options: Sequence[str] = (),
+        device: str | None = None,
     ) -> None:
         self.lock = lock_folder(folder)
+        # A Slurm job is given GPUs of its own.
+        self.device = device if launcher == 'none' else None
         command = _command(config, folder, launcher)
         if options:
             command += ['--cfg-options', *options]
@@ -181,6 +204,7 @@ class _Training:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[self.lock.fileno()],
+                env=os.environ | ({'CUDA_VISIBLE_DEVICES': self.device} if self.device else {}),
                 start_new_session=True,
             )
 

@@ -158,7 +158,12 @@ def set_launcher(config: Config, launcher: str) -> None:
         return
     if torch.cuda.is_available():
         if not is_distributed():
-            init_dist(launcher, **config.get('env_cfg', {}).get('dist_cfg', dict(backend='nccl')))
+            # gloo beside NCCL: a Distiller is built on the CPU, where some detectors' losses, which
+            # its dry pass runs, already ask what the other processes count.
+            options = dict((config.get('env_cfg') or {}).get('dist_cfg') or {})
+            if options.get('backend', 'nccl') == 'nccl':
+                options['backend'] = 'cpu:gloo,cuda:nccl'
+            init_dist(launcher, **options)
         return
     if launcher != 'pytorch' or 'RANK' not in os.environ:
         raise UserError(
@@ -188,7 +193,7 @@ def show_progress(config: Config) -> None:
     """Add ``mmkd.ProgressBarHook`` if the output is a terminal."""
     if sys.stdout.isatty():
         bar = dict(type='mmkd.ProgressBarHook')
-        config.custom_hooks = [*config.get('custom_hooks', []), bar]
+        config.custom_hooks = [*(config.get('custom_hooks') or []), bar]
 
 
 def run_tool(main: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """A teacher whose checkpoint is not there yet is trained first, by its own config."""
 
 import copy
+import fcntl
 import gc
 import inspect
 import tempfile
@@ -63,15 +64,32 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
             f'model.teacher.checkpoint={checkpoint} is missing or half trained; train it by '
             f'tools/train.py {teacher.config}, or leave out --require-teacher'
         )
-    if Path(checkpoint).name != 'best.pth':
-        raise UserError(
-            f'model.teacher.checkpoint={checkpoint} does not exist, and training '
-            f'{teacher.config} would yield best.pth; allowed: an existing file or .../best.pth'
-        )
+    check_trainable(teacher.config, checkpoint)
     _try_out(config)
     with _alone(Path(checkpoint).parent):
         if not teacher_is_ready(checkpoint):
             _train(config)
+
+
+def check_trainable(config: str, checkpoint: str) -> None:
+    """Check that training a teacher's config would yield its checkpoint.
+
+    Raises:
+        UserError: it would yield another file, or none.
+    """
+    if Path(checkpoint).name != 'best.pth':
+        raise UserError(
+            f'model.teacher.checkpoint={checkpoint} does not exist, and training '
+            f'{config} would yield best.pth; allowed: an existing file or .../best.pth'
+        )
+    own = load_config(config)
+    hook = (own.get('default_hooks') or {}).get('checkpoint') or {}
+    if not own.get('val_cfg') or not keeps_its_best(own) or not hook.get('save_best'):
+        raise UserError(
+            f'{config} cannot be trained as a teacher: it needs val_cfg and default_hooks with '
+            'checkpoint.save_best and mmkd.BestCheckpointHook'
+        )
+    check_checkpoint_hook(own)
 
 
 def _train(config: Config) -> None:
@@ -89,6 +107,7 @@ def _train(config: Config) -> None:
     set_launcher(own, config.get('launcher', 'none'))
     show_progress(own)
     Runner.from_cfg(own).train()
+    gc.collect()  # the runner lies in reference cycles, with its optimiser and data loaders
     if not teacher_is_ready(checkpoint):
         raise UserError(
             f'training {teacher.config} left no {checkpoint}; '
@@ -112,7 +131,11 @@ def _alone(folder: Path) -> Iterator[None]:
         waits = True
         time.sleep(0.5)
     with lock or nullcontext():
-        yield
+        try:
+            yield
+        finally:
+            if lock:  # data loaders' processes may still hold the file open
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _locked(folder: Path) -> IO | None:
@@ -125,12 +148,6 @@ def _locked(folder: Path) -> IO | None:
 def _try_out(config: Config) -> None:
     """Build what will follow the teacher's training, so that its errors come before it."""
     own = load_config(config.model.teacher.config)
-    if not own.get('val_cfg') or not keeps_its_best(own):
-        raise UserError(
-            f'{config.model.teacher.config} cannot be trained as a teacher: '
-            'it needs val_cfg and default_hooks with mmkd.BestCheckpointHook'
-        )
-    check_checkpoint_hook(own)
     with tempfile.TemporaryDirectory() as folder, random_state_kept():
         random = str(Path(folder) / 'random.pth')
         with DefaultScope.overwrite_default_scope(own.get('default_scope')):

@@ -6,6 +6,7 @@ import torch
 from mmengine.runner import Runner, ValLoop
 
 from mmkd.checkpoint import load_checkpoint_file
+from mmkd.engine.files import find_last_checkpoint
 
 
 @pytest.fixture
@@ -54,6 +55,21 @@ def test_a_validation_that_was_cut_short_is_made_up_for(recipe, tmp_path, monkey
     scores = [c['message_hub']['runtime_info']['best_score'] for c in (a, b)]
     assert scores[0] == scores[1]
     assert not list((tmp_path / 'cut').glob('.*'))
+
+
+def test_a_moved_training_keeps_to_its_own_best(recipe, tmp_path):
+    recipe.train_cfg.val_interval = 2
+    first = runner_of(recipe, tmp_path / 'place', **{'train_cfg.max_iters': 2})
+    first.train()
+    (tmp_path / 'place').rename(tmp_path / 'moved')
+    # Another training lies at the old place by now.
+    best = Path(first.message_hub.get_info('best_ckpt'))
+    best.parent.mkdir()
+    best.write_text('another network')
+    last = find_last_checkpoint(tmp_path / 'moved')
+    runner_of(recipe, tmp_path / 'moved', resume=True, load_from=last).train()
+    assert best.read_text() == 'another network'
+    load_checkpoint_file(tmp_path / 'moved/best.pth')
 
 
 def test_a_finished_training_is_not_validated_again(recipe, tmp_path):

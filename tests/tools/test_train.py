@@ -81,6 +81,7 @@ def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
         ('randomness.sed=1', "randomness takes no 'sed'; allowed: seed, "),
         ('randomness.seed=-1', 'randomness.seed=-1; allowed: a whole number from 0 to 4294967295'),
         ('custom_hooks=5', 'custom_hooks=5; allowed: a list of dicts'),
+        ("default_hooks.checkpoint.save_best=['mIoU','aAcc']", 'allowed: one metric, that best'),
         ('default_hooks.logger=5', 'default_hooks.logger=5; allowed: a dict'),
     ],
 )

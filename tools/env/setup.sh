@@ -2,12 +2,14 @@
 # Makes .venv: the pinned libraries, mmcv with compiled ops, and mmkd itself (editable).
 # With the argument openmmlab: .venv-openmmlab, the same on OpenMMLab's original packages.
 #
-#   PYTHON=python3.11  which Python to use (3.10 to 3.12)
+#   PYTHON=python3.11  which Python to use (3.11 or 3.12; default: what .venv has, else python3)
 #   MMKD_CACHE=DIR     where the compiled mmcv wheel is kept (default: ~/.cache/mmkd)
-#   MMKD_CUDA=1|0      compile mmcv for CUDA or for the CPU (default: CUDA if there is a GPU)
+#   MMKD_CUDA=1|0      compile mmcv for CUDA or for the CPU (default: what .venv has, else CUDA if
+#                      there is a GPU)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+CHOSEN=${PYTHON:-}
 PYTHON=${PYTHON:-python3}
 case ${1:-} in
     '') VENV=.venv MMCV=onedl-mmcv==2.3.6 REQUIREMENTS=tools/env/requirements.txt ;;
@@ -21,25 +23,35 @@ fail() { printf 'make env: error: %s\n' "$*" >&2; exit 1; }
 
 gpu=0
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then gpu=1; fi
-cuda=${MMKD_CUDA:-$gpu}
-if [ "$cuda" = 1 ] && ! command -v nvcc >/dev/null && [ ! -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then
+# A finished environment stays as it is on a machine without its GPU, or with another python3.
+stamp="$VENV/.finished"
+finished=$(cat "$stamp" 2>/dev/null || true)
+has() { sed -n "s/.* $1=\([^ ]*\).*/\1/p" <<<"$finished"; }
+python_version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
+cuda=${MMKD_CUDA:-$(has cuda)}
+cuda=${cuda:-$gpu}
+if [ "$cuda" = 1 ] && [ "$(has cuda)" != 1 ] && ! command -v nvcc >/dev/null && [ ! -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then
     say "there is a GPU but no nvcc, so mmcv gets CPU ops; with the CUDA toolkit installed, MMKD_CUDA=1 make env builds the CUDA ops"
     cuda=0
 fi
 
 # The stamp says what a finished environment was made from; anything else is made anew.
-stamp="$VENV/.finished"
-wanted="$(cat "$REQUIREMENTS" setup.cfg tools/env/setup.sh | cksum) cuda=$cuda"
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$VENV/bin/python" -c '' 2>/dev/null; then
+made_from="$(cat "$REQUIREMENTS" setup.cfg tools/env/setup.sh | cksum) cuda=$cuda"
+version=$(has python)
+if [ -n "$CHOSEN" ]; then version=$(python_version "$CHOSEN" || true); fi
+if [ "$finished" = "$made_from python=$version in $PWD" ] && "$VENV/bin/python" -c '' 2>/dev/null; then
     exit 0
 fi
 
-version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) \
-    || fail "$PYTHON does not run; set PYTHON to a Python 3.10, 3.11 or 3.12"
+version=$(python_version "$PYTHON") \
+    || fail "$PYTHON does not run; set PYTHON to a Python 3.11 or 3.12"
 case $version in
-    3.10 | 3.11 | 3.12) ;;
-    *) fail "$PYTHON is Python $version; set PYTHON to a Python 3.10, 3.11 or 3.12" ;;
+    3.11 | 3.12) ;;
+    *) fail "$PYTHON is Python $version; set PYTHON to a Python 3.11 or 3.12" ;;
 esac
+if [ "$cuda" = 1 ] && [ "$gpu" = 0 ] && [ -z "${TORCH_CUDA_ARCH_LIST:-}" ]; then
+    fail 'compiling for CUDA without a GPU needs TORCH_CUDA_ARCH_LIST, such as 9.0; MMKD_CUDA=0 compiles for the CPU'
+fi
 command -v g++ >/dev/null || fail 'g++ is missing; install a C++ compiler (Debian, Ubuntu: build-essential)'
 header=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
 [ -f "$header" ] || fail "$header is missing; install Python's headers (Debian, Ubuntu: python$version-dev)"
@@ -65,7 +77,17 @@ if ! ls "$kept"/*.whl >/dev/null 2>&1; then
     # Python's own flags but for -g: debugging symbols take half of the compiler's time. pip's cache
     # would give a wheel that was compiled for another torch, or for no GPU.
     flags='-O3 -DNDEBUG -fwrapv -g0'
-    MMCV_WITH_OPS=1 FORCE_CUDA=$cuda MAX_JOBS=${MAX_JOBS:-$(nproc)} CFLAGS=$flags CXXFLAGS=$flags \
+    export MMCV_WITH_OPS=1 FORCE_CUDA=$cuda
+    if [ "$cuda" = 0 ]; then
+        export CUDA_VISIBLE_DEVICES=  # mmcv compiles for a GPU that it sees, whatever FORCE_CUDA says
+    else
+        nvcc=$({ "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" --version || nvcc --version; } 2>/dev/null \
+            | sed -n 's/.*release \([0-9]*\)\..*/\1/p' || true)
+        built=$("$VENV/bin/python" -c 'import torch; print((torch.version.cuda or "none").split(".")[0])')
+        [ "$nvcc" = "$built" ] || fail "nvcc is of CUDA ${nvcc:-none}, torch of CUDA $built; \
+install that toolkit and set CUDA_HOME to it, or run MMKD_CUDA=0 make env for CPU operators"
+    fi
+    MAX_JOBS=${MAX_JOBS:-$(nproc)} CFLAGS=$flags CXXFLAGS=$flags \
         pip wheel --quiet --no-cache-dir --no-build-isolation --no-deps --wheel-dir "$building" "$MMCV"
     rm -rf "$kept"
     mv "$building" "$kept"
@@ -73,5 +95,5 @@ fi
 pip install --quiet "$kept"/*.whl
 pip install --quiet --no-build-isolation --no-deps --config-settings editable_mode=compat --editable .
 "$VENV/bin/python" -c 'import mmkd'
-printf '%s' "$wanted" >"$stamp"
+printf '%s' "$made_from python=$version in $PWD" >"$stamp"
 say 'ready'

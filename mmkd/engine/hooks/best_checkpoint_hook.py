@@ -41,6 +41,14 @@ class BestCheckpointHook(Hook):
         if runner.rank == 0:
             unfinished_mark(runner.work_dir).unlink(missing_ok=True)
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        # Where the work dir was moved or copied from, another run may lie by now.
+        hub = checkpoint.get('message_hub')
+        facts = hub.get('runtime_info', {}) if isinstance(hub, dict) else {}
+        own = Path(runner.work_dir) / Path(facts.get('best_ckpt') or '').name
+        if own.is_file():
+            facts['best_ckpt'] = str(own)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if 'optimizer' in checkpoint:  # one to resume from
             return
