@@ -1,9 +1,12 @@
 """Train a config: a teacher, a student alone, or a distillation (whose teacher is prepared)."""
 
+from pathlib import Path
+
 import torch
 from mmengine.runner import Runner
 
 from mmkd.configs import check_checkpoint_hook, check_dataloaders
+from mmkd.engine.folder_lock import alone_in
 from mmkd.engine.launch import (
     config_parser,
     read_config,
@@ -39,9 +42,11 @@ def main() -> None:
     check_checkpoint_hook(config)
     set_launcher(config, args.launcher)
     check_starting_weights(config)
-    prepare_teacher(config, train=not args.require_teacher)
-    show_progress(config)
-    Runner.from_cfg(config).train()
+    # The data loaders of a training that was killed may live, and hold its folder, for seconds.
+    with alone_in(Path(config.work_dir), patience=10):
+        prepare_teacher(config, train=not args.require_teacher)
+        show_progress(config)
+        Runner.from_cfg(config).train()
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ import torch
 
 from mmkd.ablation.runs import Run
 from mmkd.configs import ROOT
-from mmkd.engine.folder_lock import lock_folder
+from mmkd.engine.folder_lock import HELD_FOR_ME, lock_folder
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.teacher_preparation import check_trainable, teacher_is_ready
 from mmkd.errors import UserError
@@ -197,6 +197,9 @@ class _Training:
         command = _command(config, folder, launcher)
         if options:
             command += ['--cfg-options', *options]
+        environment = os.environ | {HELD_FOR_ME: str(folder.resolve())}
+        if self.device:
+            environment['CUDA_VISIBLE_DEVICES'] = self.device
         with open(folder / _LOG, 'w') as log:
             self.process = subprocess.Popen(
                 command,
@@ -204,7 +207,7 @@ class _Training:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[self.lock.fileno()],
-                env=os.environ | ({'CUDA_VISIBLE_DEVICES': self.device} if self.device else {}),
+                env=environment,
                 start_new_session=True,
             )
 

@@ -1,19 +1,14 @@
 """A teacher whose checkpoint is not there yet is trained first, by its own config."""
 
 import copy
-import fcntl
 import gc
 import inspect
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -25,7 +20,7 @@ from mmkd.configs import (
     load_config,
     model_config,
 )
-from mmkd.engine.folder_lock import lock_folder
+from mmkd.engine.folder_lock import alone_in
 from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
 from mmkd.engine.hooks.class_count_hook import check_class_count
 from mmkd.engine.launch import resume_from_work_dir, set_launcher, show_progress
@@ -66,7 +61,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
         )
     check_trainable(teacher.config, checkpoint)
     _try_out(config)
-    with _alone(Path(checkpoint).parent):
+    with alone_in(Path(checkpoint).parent):
         if not teacher_is_ready(checkpoint):
             _train(config)
 
@@ -113,36 +108,6 @@ def _train(config: Config) -> None:
             f'training {teacher.config} left no {checkpoint}; '
             f'delete {own.work_dir} to train it from the start'
         )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the lock on a training's folder; waits, and says so, while another job has it."""
-    waits = False
-    while True:
-        # The first process holds it for all; the others ask along, for none may wait too long.
-        lock = _locked(folder) if is_main_process() else None
-        held = [lock is not None]
-        broadcast_object_list(held)
-        if held[0]:
-            break
-        if not waits:
-            print_log(f'waiting for the teacher in {folder}, which another job trains')
-        waits = True
-        time.sleep(0.5)
-    with lock or nullcontext():
-        try:
-            yield
-        finally:
-            if lock:  # data loaders' processes may still hold the file open
-                fcntl.flock(lock, fcntl.LOCK_UN)
-
-
-def _locked(folder: Path) -> IO | None:
-    try:
-        return lock_folder(folder)
-    except BlockingIOError:
-        return None
 
 
 def _try_out(config: Config) -> None:

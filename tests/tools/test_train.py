@@ -17,6 +17,7 @@ import torch
 import mmkd
 from mmkd.checkpoint import load_checkpoint_file
 from mmkd.configs import load_config
+from mmkd.engine.folder_lock import lock_folder
 from mmkd.engine.hooks import BestCheckpointHook
 from mmkd.registry import MODELS
 
@@ -109,6 +110,15 @@ def test_the_teacher_trains_as_it_does_alone(untrained, teacher_files, monkeypat
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+def test_two_trainings_do_not_share_a_folder(untrained, teacher_files, monkeypatch, capfd):
+    with lock_folder(Path('work_dirs/teacher')):
+        assert (
+            command(monkeypatch, 'train', teacher_files[0], '--work-dir', 'work_dirs/teacher') == 2
+        )
+    assert 'another training runs in work_dirs/teacher; wait' in last_line(capfd)
+    assert not list(Path('work_dirs/teacher').glob('*.pth'))
+
+
 def test_a_teacher_that_another_job_trains_is_waited_for(untrained, teacher_files):
     folder = Path('work_dirs/teacher')
     folder.mkdir(parents=True)
@@ -117,7 +127,8 @@ def test_a_teacher_that_another_job_trains_is_waited_for(untrained, teacher_file
         fcntl.flock(lock, fcntl.LOCK_EX)
         job = subprocess.Popen(tool, stdout=said, stderr=subprocess.STDOUT)
         end = time.monotonic() + 240
-        while 'waiting for the teacher in work_dirs/teacher' not in Path('said.txt').read_text():
+        waiting = 'waiting for the training that goes on in work_dirs/teacher'
+        while waiting not in Path('said.txt').read_text():
             assert job.poll() is None and time.monotonic() < end, Path('said.txt').read_text()
             time.sleep(0.1)
         shutil.copy(teacher_files[1], folder)
@@ -247,7 +258,7 @@ def test_a_full_disk_leaves_a_checkpoint_to_resume_from(
     assert command(monkeypatch, 'train', *args) == 2
     assert 'error: [Errno 28] No space left on device' in last_line(capfd)
     assert [path.name for path in work.glob('*.pth*')] == ['iter_1.pth']
-    assert not list(work.glob('.*'))
+    assert not list(work.glob('.*.pth*'))
     assert grow() == 0
     assert command(monkeypatch, 'train', *args, '--resume') == 0
     assert 'resumed epoch: 0, iter: 1' in capfd.readouterr().out
@@ -269,7 +280,7 @@ def test_files_that_may_not_grow_leave_a_checkpoint_to_resume_from(
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     assert 'error: [Errno 27] File too large' in last_line(capfd)
     assert {p.name: p.read_bytes() for p in work.glob('*.pth')} == before
-    assert not list(work.glob('.*'))
+    assert not list(work.glob('.*.pth*'))
     assert command(monkeypatch, 'train', *args, '--resume') == 0
     assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
 
