@@ -112,3 +112,21 @@ def test_a_gradient_may_be_huge(poisoned):
 def test_action_is_checked():
     with pytest.raises(UserError, match="action='warn'; allowed: stop, skip"):
         FiniteGradientHook(action='warn')
+
+
+def test_a_step_that_a_gradient_scaler_drops_does_not_count(recipe):
+    """A fused optimiser is asked for the step all the same, with a word that it is none."""
+    recipe.optim_wrapper.optimizer.fused = True
+    runner = Runner.from_cfg(recipe)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    hook = FiniteGradientHook()
+    hook.before_train(runner)
+    optimizer = runner.optim_wrapper.optimizer
+    scaler = torch.amp.GradScaler('cpu')
+    parameter = next(runner.model.student.parameters())
+    before = parameter.clone()
+    scaler.scale(parameter.sum() * math.inf).backward()
+    scaler.step(optimizer)
+    assert torch.equal(parameter, before)
+    with pytest.raises(UserError, match='gradients are not finite'):
+        optimizer.step()

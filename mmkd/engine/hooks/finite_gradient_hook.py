@@ -37,6 +37,8 @@ class FiniteGradientHook(Hook):
     def before_train(self, runner: Runner) -> None:
         def check(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
             parameters = [p for group in optimizer.param_groups for p in group['params']]
+            if getattr(optimizer, 'found_inf', None):
+                return  # a fused optimiser, told so by the gradient scaler, leaves the step out
             gradients = [p.grad for p in parameters if p.grad is not None]
             if torch.isfinite(get_total_norm(gradients, norm_type=math.inf)):
                 return
