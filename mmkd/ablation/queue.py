@@ -106,7 +106,7 @@ def run_all(
                 del active[run]
                 if training.process.returncode == 0 and is_finished(run):
                     record = read_record(run.folder)
-                    result = f'{run.metric} {record.scores(run.metric)[-1][1]:.2f}'
+                    result = f'{run.metric} {record.scores(run.metric)[-1][1]:.4g}'
                 else:
                     failures[run] = failure(run.folder)
                     clock.forget(run)

@@ -30,6 +30,11 @@ class Summary:
     unfinished: tuple[int, ...]
 
     @property
+    def decimals(self) -> int:
+        """How many decimals tell its scores apart: MMDetection's are fractions, not per cent."""
+        return 2 if any(score > 1 for score in self.best) else 3
+
+    @property
     def finished(self) -> tuple[Run, ...]:
         return tuple(run for run in self.runs if run.seed not in self.unfinished)
 
@@ -57,13 +62,13 @@ def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
     return max(candidates, key=lambda other: mean(other.last), default=None)
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], decimals: int = 2) -> str:
     """Mean and standard deviation of a score over seeds, as text."""
     if not values:
         return '–'
     if len(values) == 1:
-        return f'{values[0]:.2f}'
-    return f'{mean(values):.2f} ± {stdev(values):.2f}'
+        return f'{values[0]:.{decimals}f}'
+    return f'{mean(values):.{decimals}f} ± {stdev(values):.{decimals}f}'
 
 
 def to_csv(runs: Sequence[Run]) -> str:
@@ -134,12 +139,13 @@ def _summary(name: str, runs: Sequence[Run]) -> Summary:
 def _row(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
     alone = baseline(summary, summaries)
     run = summary.runs[0]
-    delta = f'{mean(summary.last) - mean(alone.last):+.2f}' if alone and summary.last else ''
+    decimals = summary.decimals
+    gap = mean(summary.last) - mean(alone.last) if alone and summary.last else None
     return [
         summary.name,
-        spread(summary.last),
-        delta,
-        f'{mean(summary.best):.2f}' if summary.best else '',
+        spread(summary.last, decimals),
+        '' if gap is None else f'{gap:+.{decimals}f}',
+        f'{mean(summary.best):.{decimals}f}' if summary.best else '',
         str(len(summary.last)),
         f'{run.length} {"epochs" if run.by_epoch else "its"}',
         f'{summary.step_ms:.0f}' if summary.step_ms else '',

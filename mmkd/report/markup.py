@@ -25,11 +25,11 @@ def difference(summary: Summary, summaries: Sequence[Summary]) -> float | None:
     return mean(summary.last) - mean(alone.last) if alone and summary.last else None
 
 
-def signed(value: float | None, tag: str) -> str:
+def signed(value: float | None, tag: str, decimals: int = 2) -> str:
     """A difference with its sign and colour, in an element ``tag``; nothing for None."""
     if value is None:
         return ''
-    return f'<{tag} class="{"up" if value >= 0 else "down"}">{value:+.2f}</{tag}>'
+    return f'<{tag} class="{"up" if value >= 0 else "down"}">{value:+.{decimals}f}</{tag}>'
 
 
 def named(name: str) -> str:

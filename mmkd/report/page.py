@@ -74,13 +74,14 @@ def _tiles(summaries: Sequence[Summary], roles: Mapping[str, str]) -> str:
         if not scored:
             continue
         best = max(scored, key=lambda s: mean(s.last))
-        gap = difference(best, summaries)
+        gap, decimals = difference(best, summaries), best.decimals
         label = _KINDS[kind]
         if len(scored) > 1:
             label = f'{label}, best of {len(scored)}'
         tiles.append(
             f'<div class="tile"><div class="label">{label}</div>'
-            f'<div class="value">{mean(best.last):.1f}{signed(gap, "small")}</div>'
+            f'<div class="value">{mean(best.last):.{decimals - 1}f}'
+            f'{signed(gap, "small", decimals)}</div>'
             f'<div class="name">{named(best.name)}</div></div>'
         )
     return ''.join(tiles)

@@ -45,7 +45,8 @@ def results_section(
         if summary.unfinished:
             seeds = ', '.join(map(str, summary.unfinished))
             state += f', seed {seeds} unfinished'
-        count = parameters.get(summary.name)
+        count, decimals = parameters.get(summary.name), summary.decimals
+        best = f'{mean(summary.best):.{decimals}f}' if summary.best else '–'
         cells = [
             (
                 summary.name,
@@ -53,9 +54,13 @@ def results_section(
                 f'<span class="role">{state}</span>',
                 'run',
             ),
-            (_mean(summary.last), f'<span class="score">{spread(summary.last)}</span>', ''),
-            (gap, signed(gap, 'span') or '–', ''),
-            (_mean(summary.best), f'{mean(summary.best):.2f}' if summary.best else '–', 'minor'),
+            (
+                _mean(summary.last),
+                f'<span class="score">{spread(summary.last, decimals)}</span>',
+                '',
+            ),
+            (gap, signed(gap, 'span', decimals) or '–', ''),
+            (_mean(summary.best), best, 'minor'),
             (count, f'{count / 1e6:.2f} M' if count else '–', 'minor'),
             (run.length, f'{run.length} {"epochs" if run.by_epoch else "its"}', 'minor'),
             (summary.step_ms, f'{summary.step_ms:.0f} ms' if summary.step_ms else '–', 'minor'),

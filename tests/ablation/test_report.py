@@ -92,3 +92,10 @@ def test_scores_by_class(finished_run):
 def test_nothing_finished_still_makes_a_table(unfinished, runs):
     summaries = summarise([unfinished('kd', 0)] if runs is None else runs)
     assert to_markdown(summaries).startswith('| config |')
+
+
+def test_scores_that_are_fractions_keep_three_decimals(finished_run):
+    runs = [finished_run('alone', 0, 0.412, distilled=False), finished_run('frs', 0, 0.4346)]
+    table = cells(to_markdown(summarise(runs)))
+    assert table['alone'][0] == '0.412'
+    assert table['frs'][:3] == ['0.435', '+0.023', '0.435']
