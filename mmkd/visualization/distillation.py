@@ -186,13 +186,13 @@ def _masks(masks: list[tuple[Tap, Tensor]], reading: Reading) -> dict[str, np.nd
     maps = {tap: feature_richness(scores)[0] for tap, scores in masks}
     peak = max(float(mask.max()) for mask in maps.values())
     return {
-        f'mask {tap}': overlay(reading.image, reading.crop(mask), peak)
+        f'mask {tap}': overlay(reading.image, reading.spread(mask), peak)
         for tap, mask in maps.items()
     }
 
 
 def _overlay(grid: Tensor, reading: Reading) -> np.ndarray:
-    shown = reading.crop(grid)
+    shown = reading.spread(grid)
     return overlay(reading.image, shown, float(shown.max()))
 
 

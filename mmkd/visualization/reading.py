@@ -1,8 +1,10 @@
 """One validation image as a distillation's two networks see it."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -40,12 +42,29 @@ class Reading:
     student: Recording
     teacher: Recording
 
+    def extent(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """Height and width in pixels that a grid (rows, columns) spans, from the top left on.
+
+        That is the networks' input, or more: convolutions of stride 2 round up, and the last cells
+        of a coarse level reach beyond it.
+        """
+        for stride in (2**k for k in range(max(self.inputs).bit_length())):
+            if tuple(math.ceil(size / stride) for size in self.inputs) == tuple(grid):
+                return grid[0] * stride, grid[1] * stride
+        return self.inputs  # a pooled grid, or a stride that is no power of two
+
     def crop(self, grid: Tensor) -> np.ndarray:
-        """The part of a map (h, w) over the networks' input that lies over the image."""
-        (height, width), (rows, columns) = self.inputs, grid.shape
+        """The cells of a map (h, w) that lie over the image, by more than half."""
+        (height, width), (rows, columns) = self.extent(grid.shape), grid.shape
         bottom = max(1, round(rows * self.image.shape[0] / height))
         right = max(1, round(columns * self.image.shape[1] / width))
         return grid[:bottom, :right].cpu().numpy()
+
+    def spread(self, grid: Tensor) -> np.ndarray:
+        """A map (h, w) spread over the pixels (H, W) of the image; the image may cut cells."""
+        height, width = self.extent(grid.shape)
+        spread = cv2.resize(grid.float().cpu().numpy(), (width, height))
+        return spread[: self.image.shape[0], : self.image.shape[1]]
 
 
 def read_networks(config: Config, checkpoint: str | None, index: int) -> Reading:

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from mmkd.configs import load_config
+from mmkd.datasets import render_street
 from mmkd.ops.feature_richness import feature_richness
 from mmkd.registry import MODELS
 from mmkd.taps import INPUT_GRADIENT, parse_tap
+from mmkd.visualization.heat import overlay
 from mmkd.visualization.reading import read_networks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,10 +45,44 @@ def frs(detection_files, tmp_path) -> Path:
 
 
 def test_show_frs_draws_every_level(frs, tmp_path, monkeypatch):
+    # Of 160 x 128 the networks see 80 x 64, padded to 96 x 64, and five levels reach to 128 x 128.
+    half = tmp_path / 'half.py'
+    half.write_text(
+        f"_base_ = '{frs}'\n"
+        "resize = dict(type='Resize', scale=(80, 64))\n"
+        'val_dataloader = dict(dataset=dict(\n'
+        '    size=(128, 160), pipeline=[_base_.load[0], resize, _base_.load[1], _base_.pack]))\n'
+    )
+
+    def last_cell_in_sight(scores):
+        mask = torch.zeros_like(scores[:, 0])
+        # 64 rows need all of a level's; 80 of 96 columns, or of 128, may not.
+        stride = 64 // mask.shape[1] if mask.shape[2] > 1 else 128
+        mask[:, -1, 79 // stride] = 1
+        return mask
+
+    monkeypatch.setattr('mmkd.ops.feature_richness.feature_richness', last_cell_in_sight)
     out = tmp_path / 'frs.png'
-    assert command(monkeypatch, 'show_frs', frs, out, '--index', 1) == 0
-    # The image and five levels, three a row, each 96 x 64 drawn 288 pixels high.
-    assert cv2.imread(str(out)).shape == (2 * (288 + 28), 3 * 432 + 2 * 4, 3)
+    assert command(monkeypatch, 'show_frs', half, out, '--index', 1) == 0
+    # The image and five levels, three a row, each drawn 288 pixels high.
+    sheet = cv2.imread(str(out))
+    assert sheet.shape == (2 * (288 + 28), 3 * 360 + 2 * 4, 3)
+    rows, columns = (((np.arange(n) + 0.5) * 4.5).astype(int) for n in (64, 80))
+    boxed, *levels = (
+        sheet[28 + top + rows][:, left + columns] for top in (0, 316) for left in (0, 364, 728)
+    )
+    boxes = render_street(1, 'val', (128, 160)).boxes
+    assert len(boxes) > 0
+    for x, y in (boxes[:, :2] / 2).round().astype(int):
+        assert boxed[y, x].tolist() == [0, 200, 0]
+    image = read_networks(load_config(str(half)), None, 1).image
+    dark = overlay(image, np.zeros((1, 1)), 1.0)
+    for level, stride in zip(levels, (8, 16, 32, 64, 128), strict=True):
+        lit = np.argwhere((level != dark).any(2))
+        # The cell's light ends half a cell before it.
+        ends = [max(0, n // stride * stride - stride // 2) for n in (63, 79)]
+        assert np.abs(lit.min(0) - ends).max() <= 1
+        assert lit.max(0).tolist() == [63, 79]
 
 
 def test_reading_is_what_the_networks_say(frs, detection_files):

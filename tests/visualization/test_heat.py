@@ -41,6 +41,22 @@ def test_a_map_over_the_padded_input_is_cut_to_the_image():
     grid = torch.arange(8.0 * 12).view(8, 12)
     assert np.array_equal(reading.crop(grid), grid[:6, :10].numpy())
     assert reading.crop(torch.ones(1, 1)).shape == (1, 1)
+    # Two pixels about the centre of each cell.
+    spread = reading.spread(grid)
+    assert np.allclose((spread[11:45:8, 3] + spread[12:45:8, 3]) / 2, grid[1:6, 0])
+
+
+def test_a_level_that_was_rounded_up_reaches_beyond_the_input():
+    image = np.zeros((240, 320, 3), np.uint8)
+    reading = Reading(image, None, None, (256, 320), None, None, None)
+    coarse = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    spread = reading.spread(coarse)
+    assert spread.shape == (240, 320)
+    # From the centre of the second cell, of 128 pixels, to that of the third at 320.
+    assert not spread[:, :192].any() and abs(spread[0, 256] - 0.5) < 0.01 < spread[0, 194]
+    assert reading.crop(coarse).shape == (2, 2)
+    # Pooling cuts the input itself, whatever its size.
+    assert reading.extent((3, 3)) == (256, 320)
 
 
 def test_rows_of_different_width_are_filled_with_white():

@@ -43,8 +43,9 @@ def row(side: str, reading: Reading, taps: list[tuple[Term, Tap]], recording: Re
             continue
         attention = reading.crop(shown[0])
         variation = float(np.std(attention) / max(np.mean(attention), 1e-12))
+        peak = float(attention.max())
         title = f'{side} {term.name}: {tap}  cv {variation:.2f}'
-        pictures[title] = overlay(reading.image, attention, float(attention.max()))
+        pictures[title] = overlay(reading.image, reading.spread(shown[0]), peak)
     return pictures
 
 
@@ -53,7 +54,7 @@ def asked(reading: Reading) -> dict:
     pictures = {'asked of the student': reading.image}
     for term in reading.distiller.distill.values():
         for tap, pull in pull_maps(term, reading.student, reading.teacher).items():
-            grid = reading.crop(pull[0])
+            grid = reading.spread(pull[0])
             pictures[f'by {term.name} at {tap}'] = overlay(reading.image, grid, float(grid.max()))
     return pictures
 

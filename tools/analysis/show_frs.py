@@ -46,7 +46,7 @@ def main() -> None:
     for tap, mask in masks.items():
         rows, columns = mask.shape
         title = f'{tap}  {rows}x{columns}  max {float(mask.max()):.2f}'
-        pictures[title] = overlay(reading.image, reading.crop(mask), peak)
+        pictures[title] = overlay(reading.image, reading.spread(mask), peak)
     titles = list(pictures)
     rows = [
         {title: pictures[title] for title in titles[i : i + 3]} for i in range(0, len(titles), 3)

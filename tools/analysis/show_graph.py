@@ -66,7 +66,7 @@ def node_at(
     x, y = point or (width // 2, height // 2)
     if not (0 <= x < width and 0 <= y < height):
         raise UserError(f'--point {x} {y}; allowed: 0 to {width - 1}, 0 to {height - 1}')
-    rows, columns = (size / count for size, count in zip(reading.inputs, nodes, strict=True))
+    rows, columns = (size / count for size, count in zip(reading.extent(nodes), nodes, strict=True))
     row, column = int(y / rows), int(x / columns)
     box = [column * columns, row * rows, (column + 1) * columns, (row + 1) * rows]
     return row * nodes[1] + column, np.array([box])
@@ -95,7 +95,7 @@ def main() -> None:
         ties = graph[node] / graph[node].mean()
         others = torch.cat([ties[:node], ties[node + 1 :]])
         low, high = others.min().item(), others.max().item()
-        picture = overlay(reading.image, reading.crop(ties.view(nodes)) - low, high - low)
+        picture = overlay(reading.image, reading.spread(ties.view(nodes)) - low, high - low)
         pictures[f'{name}: {low:.2f} to {high:.2f} x the mean'] = draw_boxes(picture, box)
     spectra = {name: eigenvalues(graph) for name, graph in graphs.items()}
     pictures['eigenvalues'] = draw_spectra(spectra)
