@@ -1,10 +1,8 @@
 import os.path as osp
-from xml.etree import ElementTree
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import ElementTree, ParseError
 
 import cv2
 from mmdet.datasets import VOCDataset
-from mmengine.fileio import get
 
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
@@ -21,7 +19,8 @@ class VOCLayoutDataset(VOCDataset):
 
     Raises:
         UserError: the list of images or an annotation is missing or cannot be read, no image is
-            left, all objects are of other classes, or an image cannot be read.
+            left, a class has no object while others' names are not among the classes, or an image
+            cannot be read.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -36,6 +35,8 @@ class VOCLayoutDataset(VOCDataset):
                 f'dataset.ann_file={self.ann_file} does not exist; it lists the names of a VOC '
                 "layout's images, one a line"
             )
+        # The names of all objects: the reader leaves out those that are not among the classes.
+        self._names = set()
         return super().load_data_list()
 
     def parse_data_info(self, img_info: dict) -> dict:
@@ -59,8 +60,7 @@ class VOCLayoutDataset(VOCDataset):
         return info
 
     def filter_data(self) -> list[dict]:
-        if not any(image['instances'] for image in self.data_list):
-            self._check_names()
+        self._check_names()
         images = super().filter_data()
         if not images:
             raise UserError(
@@ -69,16 +69,21 @@ class VOCLayoutDataset(VOCDataset):
             )
         return images
 
+    def _parse_instance_info(self, raw_ann_info: ElementTree, minus_one: bool = True) -> list[dict]:
+        instances = super()._parse_instance_info(raw_ann_info, minus_one)
+        self._names |= {name.text for name in raw_ann_info.iterfind('object/name')}
+        return instances
+
     def _check_names(self) -> None:
-        # The reader leaves out objects of other names, all of them where a class is misspelt.
-        names, classes = set(), self.metainfo['classes']
-        for image in self.data_list:
-            root = ElementTree.fromstring(get(image['xml_path'], backend_args=self.backend_args))
-            names |= {name.text for name in root.iterfind('object/name')}
-        if names and names.isdisjoint(classes):
+        # A class without objects is no mistake by itself, nor is a name that nobody asked for.
+        classes = self.metainfo['classes']
+        absent = [name for name in classes if name not in self._names]
+        others = self._names.difference(classes)
+        if absent and others:
             raise UserError(
                 f'dataset.metainfo.classes={list(classes)}: no object of the images in '
-                f'{self.ann_file} is of these; it has ' + ', '.join(sorted(map(repr, names))[:20])
+                f'{self.ann_file} is of {", ".join(map(repr, absent))}; it also has '
+                + ', '.join(sorted(map(repr, others))[:20])
             )
 
     def prepare_data(self, idx: int) -> dict:

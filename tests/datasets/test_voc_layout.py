@@ -170,11 +170,20 @@ def test_a_list_of_which_no_image_is_left_is_named(tmp_path, filter_cfg, left):
 def test_classes_that_no_object_has_are_named(tmp_path):
     write(tmp_path, 'a', ('Cell', 0, (1, 1, 3, 3)), ('plate ', 0, (1, 1, 3, 3)))
     write(tmp_path, 'b')
-    with pytest.raises(UserError, match=r"classes=\['cell', 'plate'\].* it has 'Cell', 'plate '$"):
+    message = r"of 'cell', 'plate'; it also has 'Cell', 'plate '$"
+    with pytest.raises(UserError, match=r"classes=\['cell', 'plate'\].* " + message):
         voc(tmp_path)
-    # One image with an object of these is enough; so is an object of these without area.
+    # An object of a class is enough, if without area, but of each.
     write(tmp_path, 'c', ('cell', 0, (3, 3, 3, 3)))
-    assert len(voc(tmp_path)) == 3
+    with pytest.raises(UserError, match="is of 'plate'; it also has 'Cell', 'plate '$"):
+        voc(tmp_path)
+    write(tmp_path, 'd', ('plate', 0, (1, 1, 3, 3)))
+    assert len(voc(tmp_path)) == 4
+
+
+def test_a_class_without_objects_is_none_that_is_misspelt(tmp_path):
+    write(tmp_path, 'a', ('cell', 0, (1, 1, 3, 3)))
+    assert len(voc(tmp_path)) == 1
 
 
 def test_one_class_without_its_comma_is_named(tmp_path):
