@@ -47,7 +47,7 @@ class StreetScenesDetection(BaseDetDataset):
 
     def load_data_list(self) -> list[dict]:
         chosen = self.metainfo['classes']
-        unknown = [name for name in chosen if name not in CLASSES]
+        unknown = [name for name in chosen if name not in _BOXED]
         if unknown:
             raise UserError(f'metainfo.classes={chosen!r}; allowed: some of {", ".join(_BOXED)}')
         label_map = {
