@@ -10,5 +10,8 @@ model = dict(
         config='configs/teachers/faster_rcnn_r18_bccd.py',
         checkpoint='work_dirs/faster_rcnn_r18_bccd/best.pth',
     ),
-    distill=dict(feature=dict(weight=0.002), head=dict(weight=0.1)),
+    distill=dict(
+        feature=dict(weight=0.002, schedule=dict(end=100)),
+        head=dict(weight=0.1, schedule=dict(end=100)),
+    ),
 )

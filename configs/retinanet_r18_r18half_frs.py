@@ -9,5 +9,8 @@ model = dict(
         config='configs/teachers/retinanet_r18_streets.py',
         checkpoint='work_dirs/retinanet_r18_streets/best.pth',
     ),
-    distill=dict(feature=dict(weight=0.005), head=dict(weight=0.02)),
+    distill=dict(
+        feature=dict(weight=0.005, schedule=dict(end=50)),
+        head=dict(weight=0.02, schedule=dict(end=50)),
+    ),
 )

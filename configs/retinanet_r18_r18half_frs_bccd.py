@@ -10,5 +10,8 @@ model = dict(
         config='configs/teachers/retinanet_r18_bccd.py',
         checkpoint='work_dirs/retinanet_r18_bccd/best.pth',
     ),
-    distill=dict(feature=dict(weight=0.005), head=dict(weight=0.02)),
+    distill=dict(
+        feature=dict(weight=0.005, schedule=dict(end=100)),
+        head=dict(weight=0.02, schedule=dict(end=100)),
+    ),
 )

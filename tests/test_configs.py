@@ -38,6 +38,14 @@ def test_every_config_builds(path, random_checkpoints):
         assert key in config
 
 
+@pytest.mark.parametrize('path', CONFIGS)
+def test_no_schedule_outlasts_its_run(path):
+    config = load_config(path)
+    for term in (config.model.get('distill') or {}).values():
+        schedule = term and term.get('schedule')
+        assert not schedule or schedule.end <= config.train_cfg.max_iters
+
+
 @pytest.mark.parametrize('path', [p for p in CONFIGS if 'ablations' in p])
 def test_an_ablation_changes_little(path):
     assert len((ROOT / path).read_text().splitlines()) <= 10

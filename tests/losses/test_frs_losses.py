@@ -108,10 +108,10 @@ def test_other_widths_need_an_adapter(sides):
 
 @pytest.fixture
 def model(detection_files):
-    """A small RetinaNet's distillation with the terms of the shipped configs."""
+    """A small RetinaNet's distillation with the paper's terms."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         config = load_config(detection_files['recipe']).model
-        config.distill = load_config('configs/retinanet_r18_r18half_frs.py').model.distill
+        config.distill = load_config('configs/retinanet_r101_r50_frs.py').model.distill
         yield config
 
 
