@@ -33,9 +33,14 @@ class YOLO11Head(BaseDenseHead):
     assignment; each positive's class target and weight is its alignment, scaled so that a ground
     truth's best prediction has the highest overlap that any of them has; the three terms are
     divided by the sum of those targets, averaged over the processes and at least 1. It is computed
-    in float32, whatever the autocast type. Classes, distributions and assignment equal the
-    reference's; ``CIoULoss`` counts the aspect ratio only where IoU > 0.5, which makes the box term
-    0.3 % smaller on its fixture.
+    in float32, whatever the autocast type.
+
+    On the fixture's batch, classes, distributions and assignment equal the reference's. They may
+    not elsewhere: a cell that is among the ten best of several truths goes to the one of highest
+    overlap, which the reference seeks among all truths that the cell lies in, MMDetection among
+    those several; and a cell's centre lies in a truth by more than 0.01 pixels, in the reference
+    by any distance. ``CIoULoss`` counts the aspect ratio only where IoU > 0.5, which makes the box
+    term 0.3 % smaller on the fixture.
 
     Sources: see ``blocks``; Feng et al., "TOOD", ICCV 2021 (assignment); Li et al., "Generalized
     Focal Loss", NeurIPS 2020 (distributions).
