@@ -19,11 +19,12 @@ class ScheduledMixDataset(MultiImageMixDataset):
 
     Args:
         skip_type_keys: types of the transforms that end.
-        skip_from_draw: images drawn before they do.
+        skip_from_draw: images drawn before they do: iterations x batch size x processes.
         **kwargs: the ``dataset`` that is mixed, the ``pipeline`` that mixes.
 
     Raises:
-        UserError: the pipeline has no transform of such a type, which then would never end.
+        UserError: the pipeline has no transform of such a type, which then would never end, or
+            the draw is no whole number of at least 0: from a negative one nothing is mixed.
     """
 
     def __init__(
@@ -36,6 +37,10 @@ class ScheduledMixDataset(MultiImageMixDataset):
             raise UserError(
                 f'dataset.skip_type_keys={skip_type_keys!r}; allowed: a list of types in '
                 f'dataset.pipeline, which are {", ".join(self.pipeline_types)}'
+            )
+        if not isinstance(skip_from_draw, int) or skip_from_draw < 0:
+            raise UserError(
+                f'dataset.skip_from_draw={skip_from_draw!r}; allowed: a whole number of at least 0'
             )
         self.late_skips = tuple(skip_type_keys)
         self.skip_from_draw = skip_from_draw

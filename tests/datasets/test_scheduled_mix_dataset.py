@@ -51,6 +51,15 @@ def test_a_type_that_the_pipeline_has_not_is_named(keys):
         DATASETS.build(config)
 
 
+@pytest.mark.parametrize('draw', [-1, 2.5])
+def test_a_draw_that_there_is_not_is_named(draw):
+    init_default_scope('mmdet')
+    config = load_config('configs/students/yolo11s_streets.py').train_dataloader.dataset
+    config.skip_from_draw = draw
+    with pytest.raises(UserError, match=f'skip_from_draw={draw}; allowed: a whole number'):
+        DATASETS.build(config)
+
+
 def test_boxes_stay_on_the_picture(dataset):
     counts = []
     for seed in range(6):
