@@ -1,4 +1,5 @@
 import os.path as osp
+from difflib import get_close_matches
 from xml.etree.ElementTree import ElementTree, ParseError
 
 import cv2
@@ -19,8 +20,8 @@ class VOCLayoutDataset(VOCDataset):
 
     Raises:
         UserError: the list of images or an annotation is missing or cannot be read, no image is
-            left, a class has no object while others' names are not among the classes, or an image
-            cannot be read.
+            left, no object is of the classes, a class has none while an object's name is nearly
+            its own, or an image cannot be read.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -71,15 +72,18 @@ class VOCLayoutDataset(VOCDataset):
 
     def _parse_instance_info(self, raw_ann_info: ElementTree, minus_one: bool = True) -> list[dict]:
         instances = super()._parse_instance_info(raw_ann_info, minus_one)
-        self._names |= {name.text for name in raw_ann_info.iterfind('object/name')}
+        self._names |= {name.text or '' for name in raw_ann_info.iterfind('object/name')}
         return instances
 
     def _check_names(self) -> None:
-        # A class without objects is no mistake by itself, nor is a name that nobody asked for.
+        # A class without objects is no mistake by itself, nor is a name that nobody asked for; the
+        # two are, where no class has an object or their names differ by little.
         classes = self.metainfo['classes']
         absent = [name for name in classes if name not in self._names]
         others = self._names.difference(classes)
-        if absent and others:
+        plain = [name.casefold() for name in others]
+        alike = [name for name in absent if get_close_matches(name.casefold(), plain)]
+        if others and (alike or len(absent) == len(classes)):
             raise UserError(
                 f'dataset.metainfo.classes={list(classes)}: no object of the images in '
                 f'{self.ann_file} is of {", ".join(map(repr, absent))}; it also has '

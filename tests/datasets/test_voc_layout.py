@@ -184,6 +184,8 @@ def test_classes_that_no_object_has_are_named(tmp_path):
 def test_a_class_without_objects_is_none_that_is_misspelt(tmp_path):
     write(tmp_path, 'a', ('cell', 0, (1, 1, 3, 3)))
     assert len(voc(tmp_path)) == 1
+    write(tmp_path, 'b', ('tube', 0, (1, 1, 3, 3)))
+    assert len(voc(tmp_path)) == 2
 
 
 def test_one_class_without_its_comma_is_named(tmp_path):
