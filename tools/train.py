@@ -42,10 +42,10 @@ def main() -> None:
     check_checkpoint_hook(config)
     set_launcher(config, args.launcher)
     check_starting_weights(config)
+    prepare_teacher(config, train=not args.require_teacher)
+    show_progress(config)
     # The data loaders of a training that was killed may live, and hold its folder, for seconds.
     with alone_in(Path(config.work_dir), patience=20):
-        prepare_teacher(config, train=not args.require_teacher)
-        show_progress(config)
         Runner.from_cfg(config).train()
 
 
