@@ -42,7 +42,6 @@ def prepare_teachers(runs: Sequence[Run], launcher: str, echo: Callable[[str], N
         UserError: a teacher's config would not yield its checkpoint, or its training failed.
     """
     teachers = dict.fromkeys(run.teacher for run in runs if run.teacher)
-    teachers = [(c, path) for c, path in teachers if not path.startswith(('http://', 'https://'))]
     for config, checkpoint in teachers:
         if not teacher_is_ready(checkpoint):
             check_trainable(config, checkpoint)

@@ -62,6 +62,12 @@ def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
     return max(candidates, key=lambda other: mean(other.last), default=None)
 
 
+def difference(summary: Summary, summaries: Sequence[Summary]) -> float | None:
+    """Points over the student alone; None where there is none."""
+    alone = baseline(summary, summaries)
+    return mean(summary.last) - mean(alone.last) if alone and summary.last else None
+
+
 def spread(values: Sequence[float], decimals: int = 2) -> str:
     """Mean and standard deviation of a score over seeds, as text."""
     if not values:
@@ -137,10 +143,9 @@ def _summary(name: str, runs: Sequence[Run]) -> Summary:
 
 
 def _row(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
-    alone = baseline(summary, summaries)
     run = summary.runs[0]
     decimals = summary.decimals
-    gap = mean(summary.last) - mean(alone.last) if alone and summary.last else None
+    gap = difference(summary, summaries)
     return [
         summary.name,
         spread(summary.last, decimals),

@@ -52,7 +52,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     teacher = config.model.teacher
     check_teacher_keys(teacher)
     checkpoint = teacher.checkpoint
-    if checkpoint.startswith(('http://', 'https://')) or teacher_is_ready(checkpoint):
+    if teacher_is_ready(checkpoint):
         return
     if not train:
         raise UserError(
@@ -159,7 +159,9 @@ def _build_for_training(config: Config, folder: str) -> None:
 
 
 def teacher_is_ready(path: str) -> bool:
-    """Whether a teacher's checkpoint is there and its training has ended."""
+    """Whether a teacher's checkpoint is there, if at an address, and its training has ended."""
+    if path.startswith(('http://', 'https://')):
+        return True
     # The first process decides for all: they must agree on whether to train together.
     ready = [Path(path).is_file() and not unfinished_mark(Path(path).parent).exists()]
     broadcast_object_list(ready)

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from html import escape
-from statistics import mean
 
-from mmkd.ablation.report import Summary, baseline
+from mmkd.ablation.report import Summary
 from mmkd.ablation.runs import Run
 
 
@@ -17,12 +16,6 @@ def role(summary: Summary, summaries: Sequence[Summary]) -> str:
         return 'teacher'
     same = any(other.distilled and other.comparable == run.comparable for other in runs)
     return 'student alone' if same else 'other'
-
-
-def difference(summary: Summary, summaries: Sequence[Summary]) -> float | None:
-    """Points over the student alone; None where there is none."""
-    alone = baseline(summary, summaries)
-    return mean(summary.last) - mean(alone.last) if alone and summary.last else None
 
 
 def signed(value: float | None, tag: str, decimals: int = 2) -> str:

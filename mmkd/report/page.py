@@ -6,9 +6,9 @@ from importlib.resources import files
 from statistics import mean
 from string import Template
 
-from mmkd.ablation.report import Summary
+from mmkd.ablation.report import Summary, difference
 from mmkd.report.figures import curves_section, pictures_section
-from mmkd.report.markup import difference, named, role, signed
+from mmkd.report.markup import named, role, signed
 from mmkd.report.pictures import Scene
 from mmkd.report.tables import classes_section, results_section
 from mmkd.version import __version__

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import mean
 
-from mmkd.ablation.report import Summary, baseline, spread
-from mmkd.report.markup import difference, dot, named, signed
+from mmkd.ablation.report import Summary, baseline, difference, spread
+from mmkd.report.markup import dot, named, signed
 
 
 def results_section(

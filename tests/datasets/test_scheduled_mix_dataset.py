@@ -42,21 +42,20 @@ def test_an_index_without_a_number_is_mixed(dataset):
     assert shape(dataset[2]) == MIXED
 
 
-@pytest.mark.parametrize('keys', [('Mosiac',), 'Mosaic'])
-def test_a_type_that_the_pipeline_has_not_is_named(keys):
+@pytest.mark.parametrize(
+    'key, value, message',
+    [
+        ('skip_type_keys', ('Mosiac',), r'skip_type_keys=.*; allowed: .* are Mosaic, RandomResize'),
+        ('skip_type_keys', 'Mosaic', r'skip_type_keys=.*; allowed: .* are Mosaic, RandomResize'),
+        ('skip_from_draw', -1, 'skip_from_draw=-1; allowed: a whole number'),
+        ('skip_from_draw', 2.5, 'skip_from_draw=2.5; allowed: a whole number'),
+    ],
+)
+def test_wrong_arguments_are_named(key, value, message):
     init_default_scope('mmdet')
     config = load_config('configs/students/yolo11s_streets.py').train_dataloader.dataset
-    config.skip_type_keys = keys
-    with pytest.raises(UserError, match=r'skip_type_keys=.*; allowed: .* are Mosaic, RandomResize'):
-        DATASETS.build(config)
-
-
-@pytest.mark.parametrize('draw', [-1, 2.5])
-def test_a_draw_that_there_is_not_is_named(draw):
-    init_default_scope('mmdet')
-    config = load_config('configs/students/yolo11s_streets.py').train_dataloader.dataset
-    config.skip_from_draw = draw
-    with pytest.raises(UserError, match=f'skip_from_draw={draw}; allowed: a whole number'):
+    config[key] = value
+    with pytest.raises(UserError, match=message):
         DATASETS.build(config)
 
 

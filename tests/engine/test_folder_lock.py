@@ -29,7 +29,8 @@ def test_a_folder_is_free_though_data_loaders_live(tmp_path):
         loader = multiprocessing.get_context('fork').Process(target=time.sleep, args=(300,))
         loader.start()
     try:
-        lock_folder(tmp_path).close()
+        with lock_folder(tmp_path):
+            assert loader.is_alive()
     finally:
         loader.kill()
         loader.join()
