@@ -159,7 +159,7 @@ def _build_for_training(config: Config, folder: str) -> None:
 
 
 def teacher_is_ready(path: str) -> bool:
-    """Whether a teacher's checkpoint is there, if at an address, and its training has ended."""
+    """Whether a teacher's checkpoint is there and its training has ended; one on the web is."""
     if path.startswith(('http://', 'https://')):
         return True
     # The first process decides for all: they must agree on whether to train together.
