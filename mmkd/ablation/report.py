@@ -30,11 +30,6 @@ class Summary:
     unfinished: tuple[int, ...]
 
     @property
-    def decimals(self) -> int:
-        """How many decimals tell its scores apart: MMDetection's are fractions, not per cent."""
-        return 2 if any(score > 1 for score in self.best) else 3
-
-    @property
     def finished(self) -> tuple[Run, ...]:
         return tuple(run for run in self.runs if run.seed not in self.unfinished)
 
@@ -68,13 +63,24 @@ def difference(summary: Summary, summaries: Sequence[Summary]) -> float | None:
     return mean(summary.last) - mean(alone.last) if alone and summary.last else None
 
 
-def spread(values: Sequence[float], decimals: int = 2) -> str:
+def decimals(summary: Summary, summaries: Sequence[Summary]) -> int:
+    """How many decimals tell the scores of its metric apart.
+
+    MMDetection's are fractions, MMSegmentation's per cent: a network that has learnt nothing may
+    have less than one of these, so that all of the metric's scores decide.
+    """
+    metric = summary.runs[0].metric
+    scores = [v for other in summaries if other.runs[0].metric == metric for v in other.best]
+    return 2 if any(score > 1 for score in scores) else 3
+
+
+def spread(values: Sequence[float], places: int = 2) -> str:
     """Mean and standard deviation of a score over seeds, as text."""
     if not values:
         return '–'
     if len(values) == 1:
-        return f'{values[0]:.{decimals}f}'
-    return f'{mean(values):.{decimals}f} ± {stdev(values):.{decimals}f}'
+        return f'{values[0]:.{places}f}'
+    return f'{mean(values):.{places}f} ± {stdev(values):.{places}f}'
 
 
 def to_csv(runs: Sequence[Run]) -> str:
@@ -144,13 +150,13 @@ def _summary(name: str, runs: Sequence[Run]) -> Summary:
 
 def _row(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
     run = summary.runs[0]
-    decimals = summary.decimals
+    places = decimals(summary, summaries)
     gap = difference(summary, summaries)
     return [
         summary.name,
-        spread(summary.last, decimals),
-        '' if gap is None else f'{gap:+.{decimals}f}',
-        f'{mean(summary.best):.{decimals}f}' if summary.best else '',
+        spread(summary.last, places),
+        '' if gap is None else f'{gap:+.{places}f}',
+        f'{mean(summary.best):.{places}f}' if summary.best else '',
         str(len(summary.last)),
         f'{run.length} {"epochs" if run.by_epoch else "its"}',
         f'{summary.step_ms:.0f}' if summary.step_ms else '',

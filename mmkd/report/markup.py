@@ -18,11 +18,11 @@ def role(summary: Summary, summaries: Sequence[Summary]) -> str:
     return 'student alone' if same else 'other'
 
 
-def signed(value: float | None, tag: str, decimals: int = 2) -> str:
+def signed(value: float | None, tag: str, places: int = 2) -> str:
     """A difference with its sign and colour, in an element ``tag``; nothing for None."""
     if value is None:
         return ''
-    return f'<{tag} class="{"up" if value >= 0 else "down"}">{value:+.{decimals}f}</{tag}>'
+    return f'<{tag} class="{"up" if value >= 0 else "down"}">{value:+.{places}f}</{tag}>'
 
 
 def named(name: str) -> str:

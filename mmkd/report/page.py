@@ -6,7 +6,7 @@ from importlib.resources import files
 from statistics import mean
 from string import Template
 
-from mmkd.ablation.report import Summary, difference
+from mmkd.ablation.report import Summary, decimals, difference
 from mmkd.report.figures import curves_section, pictures_section
 from mmkd.report.markup import named, role, signed
 from mmkd.report.pictures import Scene
@@ -74,14 +74,14 @@ def _tiles(summaries: Sequence[Summary], roles: Mapping[str, str]) -> str:
         if not scored:
             continue
         best = max(scored, key=lambda s: mean(s.last))
-        gap, decimals = difference(best, summaries), best.decimals
+        gap, places = difference(best, summaries), decimals(best, summaries)
         label = _KINDS[kind]
         if len(scored) > 1:
             label = f'{label}, best of {len(scored)}'
         tiles.append(
             f'<div class="tile"><div class="label">{label}</div>'
-            f'<div class="value">{mean(best.last):.{decimals - 1}f}'
-            f'{signed(gap, "small", decimals)}</div>'
+            f'<div class="value">{mean(best.last):.{places - 1}f}'
+            f'{signed(gap, "small", places)}</div>'
             f'<div class="name">{named(best.name)}</div></div>'
         )
     return ''.join(tiles)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import mean
 
-from mmkd.ablation.report import Summary, baseline, difference, spread
+from mmkd.ablation.report import Summary, baseline, decimals, difference, spread
 from mmkd.report.markup import dot, named, signed
 
 
@@ -45,8 +45,8 @@ def results_section(
         if summary.unfinished:
             seeds = ', '.join(map(str, summary.unfinished))
             state += f', seed {seeds} unfinished'
-        count, decimals = parameters.get(summary.name), summary.decimals
-        best = f'{mean(summary.best):.{decimals}f}' if summary.best else '–'
+        count, places = parameters.get(summary.name), decimals(summary, summaries)
+        best = f'{mean(summary.best):.{places}f}' if summary.best else '–'
         cells = [
             (
                 summary.name,
@@ -56,10 +56,10 @@ def results_section(
             ),
             (
                 _mean(summary.last),
-                f'<span class="score">{spread(summary.last, decimals)}</span>',
+                f'<span class="score">{spread(summary.last, places)}</span>',
                 '',
             ),
-            (gap, signed(gap, 'span', decimals) or '–', ''),
+            (gap, signed(gap, 'span', places) or '–', ''),
             (_mean(summary.best), best, 'minor'),
             (count, f'{count / 1e6:.2f} M' if count else '–', 'minor'),
             (run.length, f'{run.length} {"epochs" if run.by_epoch else "its"}', 'minor'),

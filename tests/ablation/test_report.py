@@ -99,3 +99,8 @@ def test_scores_that_are_fractions_keep_three_decimals(finished_run):
     table = cells(to_markdown(summarise(runs)))
     assert table['alone'][0] == '0.412'
     assert table['frs'][:3] == ['0.435', '+0.023', '0.435']
+
+
+def test_per_cent_below_one_is_no_fraction(finished_run):
+    runs = [finished_run('alone', 0, 2.34, distilled=False), finished_run('kd', 0, 0.86)]
+    assert cells(to_markdown(summarise(runs)))['kd'][:3] == ['0.86', '-1.48', '0.86']
