@@ -78,20 +78,35 @@ def read_networks(config: Config, checkpoint: str | None, index: int) -> Reading
     Raises:
         UserError: the config does not distil, or the index, data or a checkpoint are not there.
     """
-    if not is_distillation(config):
-        raise UserError(f'model.type={config.model.type}; allowed: a Distiller')
     check_dataloaders(config, 'val_dataloader')
     init_default_scope(config.default_scope)
     dataset = DATASETS.build(config.val_dataloader.dataset)
     if not 0 <= index < len(dataset):
         raise UserError(f'--index {index}; allowed: 0 to {len(dataset) - 1}')
-    distiller = MODELS.build(config.model).eval()
+    distiller = load_distiller(config, checkpoint).eval()
+    return read_image(distiller, dataset[index])
+
+
+def load_distiller(config: Config, checkpoint: str | None) -> Distiller:
+    """Both networks and the terms of a distillation config.
+
+    Args:
+        config: the distillation config; its teacher's checkpoint must exist.
+        checkpoint: the student's; random weights if None.
+
+    Raises:
+        UserError: the config does not distil, or a checkpoint is not there or does not fit.
+    """
+    if not is_distillation(config):
+        raise UserError(f'model.type={config.model.type}; allowed: a Distiller')
+    init_default_scope(config.default_scope)
+    distiller = MODELS.build(config.model)
     if checkpoint is not None:
         weights = load_checkpoint_file(checkpoint)
         load_weights(distiller.student, weights, f'checkpoint {checkpoint}')
         # What the terms learnt is there in a checkpoint of their own training.
         distiller.distill.load_state_dict(weights.get('distill', {}), strict=False)
-    return read_image(distiller, dataset[index])
+    return distiller
 
 
 @torch.no_grad()

@@ -1,0 +1,69 @@
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from mmkd.distiller import Distiller
+from mmkd.registry import MODELS
+from mmkd.term_gradients import term_gradients
+
+
+@pytest.fixture
+def batch():
+    g = torch.Generator().manual_seed(3)
+    images = torch.randn(2, 3, 64, 96, generator=g)
+    labels = torch.randint(0, 11, (2, 1, 64, 96), generator=g)
+    return images, [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+
+
+def gradients(distiller: Distiller, batch: tuple, kind: str) -> dict[str, torch.Tensor]:
+    """Of one part of the loss, by parameter, as a training step would leave them."""
+    distiller.zero_grad(set_to_none=True)
+    losses = distiller.loss(*batch)
+    sum(value for name, value in losses.items() if name.startswith(kind)).backward()
+    named = distiller.student.named_parameters()
+    return {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+
+def test_compares_over_what_a_term_reaches(distiller, batch):
+    distiller.eval()  # the same pass every time
+    found = term_gradients(distiller, *batch)
+    assert list(found) == ['encoder', 'decoder']
+    losses = distiller.loss(*batch)
+    of_task = gradients(distiller, batch, 'student.')
+    for name, gradient in found.items():
+        of_term = gradients(distiller, batch, f'distill.{name}')
+        assert 0 < len(of_term) < len(of_task)  # neither reaches the head
+        task = nn.utils.parameters_to_vector([of_task[key] for key in of_term])
+        term = nn.utils.parameters_to_vector(of_term.values())
+        assert gradient.value == pytest.approx(losses[f'distill.{name}'].item())
+        assert gradient.ratio == pytest.approx((term.norm() / task.norm()).item(), rel=1e-4)
+        cosine = (term @ task / (term.norm() * task.norm())).item()
+        assert gradient.cosine == pytest.approx(cosine, abs=1e-4)
+
+
+def test_a_term_that_asks_what_the_labels_ask_has_cosine_1(model_config, batch):
+    """The task's cross entropy at the logits' own size, in place of the teacher's."""
+
+    @MODELS.register_module(name='LabelsAtLogits', force=True)
+    class _LabelsAtLogits(nn.Module):
+        def forward(self, student, teacher, labels=None):
+            if labels is None:  # while the Distiller is built
+                return student.mean()
+            size = labels.shape[-2:]
+            student = nn.functional.interpolate(student, size, mode='bilinear')
+            return nn.functional.cross_entropy(student, labels)
+
+    head = 'decode_head.conv_seg'
+    loss = dict(type='mmkd.LabelsAtLogits')
+    model_config['distill'] = dict(same=dict(student=head, teacher=head, loss=loss, weight=0.25))
+    model_config['student']['auxiliary_head'] = None
+    (gradient,) = term_gradients(MODELS.build(model_config).eval(), *batch).values()
+    assert gradient.ratio == pytest.approx(0.25, rel=1e-3)
+    assert gradient.cosine == pytest.approx(1, abs=1e-4)
+
+
+def test_a_term_without_weight_is_left_out(model_config, batch):
+    model_config['distill']['encoder']['weight'] = 0.0
+    assert list(term_gradients(MODELS.build(model_config).eval(), *batch)) == ['decoder']
