@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
 from mmkd.distiller import Distiller
 
@@ -45,25 +46,18 @@ def term_gradients(
     }
     task, _ = distiller.student.parse_losses(of_student)
     parameters = [p for p in distiller.student.parameters() if p.requires_grad]
-    wanted = _gradients(task, parameters)
+    wanted = torch.autograd.grad(task, parameters, retain_graph=True, materialize_grads=True)
     found = {}
     for name, term in distiller.distill.items():
         if not term.current_weight:
             continue
         value = losses[f'distill.{name}']
-        pulls = _gradients(value, parameters)
+        pulls = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
         reached = [i for i, pull in enumerate(pulls) if pull is not None]
-        pull = torch.cat([pulls[i].flatten() for i in reached]).double()
-        want = torch.cat(
-            [
-                torch.zeros_like(pulls[i]).flatten() if wanted[i] is None else wanted[i].flatten()
-                for i in reached
-            ]
-        ).double()
+        pull, want = (
+            parameters_to_vector(gradients[i] for i in reached).double()
+            for gradients in (pulls, wanted)
+        )
         ratio, cosine = pull.norm() / want.norm(), torch.cosine_similarity(pull, want, dim=0)
         found[name] = TermGradient(value.item(), ratio.item(), cosine.item())
     return found
-
-
-def _gradients(value: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    return torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)

@@ -16,6 +16,8 @@ if not torch.cuda.is_available():
 from hypothesis import settings
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from torch.overrides import TorchFunctionMode
 
 import mmkd  # noqa: F401  (registers)
@@ -215,6 +217,15 @@ def model_config(recipe) -> ConfigDict:
 def distiller(model_config):
     torch.manual_seed(0)
     return MODELS.build(model_config)
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, list[SegDataSample]]:
+    """Two images of noise with random labels."""
+    g = torch.Generator().manual_seed(3)
+    images = torch.randn(2, 3, 64, 96, generator=g)
+    labels = torch.randint(0, 11, (2, 1, 64, 96), generator=g)
+    return images, [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
 
 
 @pytest.fixture

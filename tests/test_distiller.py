@@ -4,8 +4,6 @@ import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmkd.configs import load_config
@@ -13,14 +11,6 @@ from mmkd.dry_run import blank_samples
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 from mmkd.taps import parse_tap, record
-
-
-@pytest.fixture
-def batch():
-    g = torch.Generator().manual_seed(3)
-    images = torch.randn(2, 3, 64, 96, generator=g)
-    labels = torch.randint(0, 11, (2, 1, 64, 96), generator=g)
-    return images, [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
 
 
 def broken(model_config, path, value):

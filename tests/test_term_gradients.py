@@ -1,20 +1,10 @@
 import pytest
 import torch
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmkd.distiller import Distiller
 from mmkd.registry import MODELS
 from mmkd.term_gradients import term_gradients
-
-
-@pytest.fixture
-def batch():
-    g = torch.Generator().manual_seed(3)
-    images = torch.randn(2, 3, 64, 96, generator=g)
-    labels = torch.randint(0, 11, (2, 1, 64, 96), generator=g)
-    return images, [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
 
 
 def gradients(distiller: Distiller, batch: tuple, kind: str) -> dict[str, torch.Tensor]:

@@ -78,6 +78,8 @@ def read_networks(config: Config, checkpoint: str | None, index: int) -> Reading
     Raises:
         UserError: the config does not distil, or the index, data or a checkpoint are not there.
     """
+    if not is_distillation(config):
+        raise UserError(f'model.type={config.model.type}; allowed: a Distiller')
     check_dataloaders(config, 'val_dataloader')
     init_default_scope(config.default_scope)
     dataset = DATASETS.build(config.val_dataloader.dataset)
@@ -95,10 +97,8 @@ def load_distiller(config: Config, checkpoint: str | None) -> Distiller:
         checkpoint: the student's; random weights if None.
 
     Raises:
-        UserError: the config does not distil, or a checkpoint is not there or does not fit.
+        UserError: a checkpoint is not there or does not fit.
     """
-    if not is_distillation(config):
-        raise UserError(f'model.type={config.model.type}; allowed: a Distiller')
     init_default_scope(config.default_scope)
     distiller = MODELS.build(config.model)
     if checkpoint is not None:
