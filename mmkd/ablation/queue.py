@@ -87,6 +87,9 @@ def run_all(
                 if len(active) >= jobs:
                     break
                 run = waiting.popleft()
+                if is_finished(run):
+                    echo(f'{run.name} seed {run.seed}: finished by another process')
+                    continue
                 training = _start(run, launcher, _free_device(active.values()), echo)
                 if training is None:
                     waiting.append(run)

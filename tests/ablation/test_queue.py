@@ -37,6 +37,19 @@ def test_a_run_that_still_goes_on_elsewhere_is_waited_for(tmp_path):
     assert said[1].startswith('broken seed 0: training in')
 
 
+def test_a_run_that_ended_elsewhere_is_not_opened_again(unfinished):
+    run = unfinished('run', 0)
+    said = []
+    with ThreadPoolExecutor() as pool, open(run.folder / '.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = pool.submit(run_all, [run], jobs=1, launcher='none', echo=said.append)
+        time.sleep(1)
+        (run.folder / 'training_unfinished').unlink()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        failures = ended.result(timeout=300)
+    assert failures == {} and said[1:] == ['run seed 0: finished by another process']
+
+
 def test_a_teacher_that_trains_elsewhere_is_waited_for(finished_run, tmp_path):
     teacher = tmp_path / 'teacher/best.pth'
     teacher.parent.mkdir()
