@@ -155,6 +155,7 @@ def _start(
         training = _Training(run.config, run.folder, launcher, options, device)
     except BlockingIOError:
         return None
+    run.note_commit()
     echo(f'{run.name} seed {run.seed}: training in {run.folder}')
     return training
 

@@ -51,6 +51,7 @@ class Run:
     by_epoch: bool
     """Whether ``length``, the whole training, counts epochs instead of iterations."""
     commit: str
+    """That which trains it; several, with spaces between, of a run that another one resumed."""
 
     @property
     def distilled(self) -> bool:
@@ -92,11 +93,17 @@ class Run:
                     f'{earlier.folder} holds a run of {earlier.config} as it was before a change; '
                     'remove the folder, or choose another --work-dir'
                 )
-        path = self.folder / _NOTE
-        if path.is_file():
-            return
+        if not (self.folder / _NOTE).is_file():
+            self._write()
+
+    def note_commit(self) -> None:
+        """Add this run's commit to those that are noted down and have left a checkpoint."""
+        kept = read_run(self.folder).commit.split() if find_last_checkpoint(self.folder) else []
+        replace(self, commit=' '.join(dict.fromkeys([*kept, self.commit])))._write()
+
+    def _write(self) -> None:
         facts = asdict(self) | dict(folder=self.folder.name)
-        write_atomically(path, (json.dumps(facts, indent=1) + '\n').encode())
+        write_atomically(self.folder / _NOTE, (json.dumps(facts, indent=1) + '\n').encode())
 
 
 def read_run(folder: Path) -> Run:

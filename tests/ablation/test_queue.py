@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmkd.ablation.queue import prepare_teachers, run_all
-from mmkd.ablation.runs import plan_runs
+from mmkd.ablation.runs import plan_runs, read_run
 from mmkd.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ model = dict(backbone=dict(out_indices=(0, 9)))
 def test_a_run_that_still_goes_on_elsewhere_is_waited_for(tmp_path):
     (tmp_path / 'broken.py').write_text(BROKEN)
     (run,) = plan_runs([str(tmp_path / 'broken.py')], [0], [], tmp_path)
-    run.note()
+    replace(run, commit='earlier').note()
     said = []
     with ThreadPoolExecutor() as pool, open(run.folder / '.lock', 'w') as lock:
         # As a training does that outlives the ablation that started it.
@@ -35,6 +35,7 @@ def test_a_run_that_still_goes_on_elsewhere_is_waited_for(tmp_path):
     ]
     assert list(failures) == [run] and 'train.log' in failures[run]
     assert said[1].startswith('broken seed 0: training in')
+    assert read_run(run.folder) == run  # the commit that trains it, not the one that planned it
 
 
 def test_a_run_that_ended_elsewhere_is_not_opened_again(unfinished):

@@ -79,6 +79,17 @@ def test_a_run_is_read_back_as_it_was_noted(tmp_path):
     assert find_runs(tmp_path) == [run]
 
 
+def test_the_commits_that_trained_a_run_are_noted(finished_run):
+    run = finished_run('kd', 0, 40.0)
+    replace(run, commit='abd').note_commit()  # nothing is left of what the first one trained
+    assert read_run(run.folder).commit == 'abd'
+    (run.folder / 'iter_10.pth').touch()
+    (run.folder / 'last_checkpoint').write_text(str(run.folder / 'iter_10.pth'))
+    for commit in ('abd', 'abe', 'abe'):
+        replace(run, commit=commit).note_commit()
+    assert read_run(run.folder) == replace(run, commit='abd abe')
+
+
 def test_a_folder_of_another_config_is_not_mixed_up(tmp_path):
     (run,) = plan_runs(['configs/students/fast_scnn_streets.py'], [0], [], tmp_path)
     run.note()
