@@ -14,7 +14,7 @@ model = dict(
 default_hooks = dict(checkpoint=dict(interval=7500))
 # Two scales, as the teacher had, and the optimiser of MMDetection's FCOS.
 train_pipeline = [
-    dict(type='mmkd.SeedAugmentation'),
+    dict(type='mmkd.SeedTransforms'),
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomChoiceResize', scales=[(1333, 640), (1333, 800)], keep_ratio=True),

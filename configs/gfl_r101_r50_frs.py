@@ -14,7 +14,7 @@ model = dict(
 default_hooks = dict(checkpoint=dict(interval=7500))
 # Several scales, as the teacher had.
 train_pipeline = [
-    dict(type='mmkd.SeedAugmentation'),
+    dict(type='mmkd.SeedTransforms'),
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=[(1333, 480), (1333, 800)], keep_ratio=True),

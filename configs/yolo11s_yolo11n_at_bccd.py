@@ -1,4 +1,4 @@
-# The recipe at a size that two CPU cores train.
+# The same config at a size that two CPU cores can train.
 _base_ = './yolo11l_yolo11s_at_bccd.py'
 model = dict(
     student=dict(backbone=dict(scale='n'), neck=dict(scale='n'), bbox_head=dict(scale='n')),

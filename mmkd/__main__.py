@@ -1,9 +1,14 @@
-"""The tools wherever mmkd is installed: ``python -m mmkd train CONFIG`` is ``tools/train.py``."""
+"""Run ``python -m mmkd train CONFIG``, the same as ``mmkd train CONFIG``.
+
+Tools in folders run by path: ``python -m mmkd analysis/profile_model`` runs
+``tools/analysis/profile_model.py``, wherever mmkd is installed.
+"""
 
 import runpy
 import sys
 
-from mmkd.configs import ROOT
+import mmkd_cli
+from mmkd.config.load import ROOT
 
 
 def main() -> None:
@@ -12,11 +17,14 @@ def main() -> None:
         path.relative_to(folder).with_suffix('').as_posix(): path for path in folder.rglob('*.py')
     }
     name, *args = sys.argv[1:] or ['']
-    if name not in tools:
-        print(f'usage: python -m mmkd TOOL ...\nTOOL is one of: {", ".join(sorted(tools))}')
-        sys.exit(0 if name in ('-h', '--help') else 2)
-    sys.argv = [str(tools[name]), *args]
-    runpy.run_path(sys.argv[0], run_name='__main__')
+    if name in tools and name not in mmkd_cli.COMMANDS:
+        sys.argv = [str(tools[name]), *args]
+        runpy.run_path(sys.argv[0], run_name='__main__')
+        return
+    if name in ('-h', '--help', ''):
+        others = sorted(tools.keys() - mmkd_cli.COMMANDS.keys())
+        print(f"'python -m mmkd' also runs: {', '.join(others)}\n")
+    mmkd_cli.main()
 
 
 if __name__ == '__main__':

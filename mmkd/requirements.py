@@ -1,4 +1,4 @@
-"""The import-time check: which libraries mmkd runs on, and the command that installs them."""
+"""Check at import which libraries are installed, and say how to install missing ones."""
 
 import importlib
 from importlib.metadata import PackageNotFoundError, distribution
@@ -6,9 +6,11 @@ from importlib.util import find_spec
 
 from packaging.version import Version
 
-# Import name -> (oldest version, distribution to install). OpenMMLab's libraries exist as
-# original packages and as maintained continuations under the same import names; both will do,
-# but never side by side, as they share their folders.
+from mmkd.errors import one_line
+
+# Import name -> (oldest version, distribution to install). OpenMMLab's libraries exist as original
+# packages and as maintained continuations with the same import names. Either works, but not both
+# at once, because they share their folders.
 _REQUIRED = {
     'torch': ('2.6', 'torch==2.11.0 torchvision==0.26.0'),
     'torchvision': ('0.21', 'torch==2.11.0 torchvision==0.26.0'),
@@ -20,31 +22,28 @@ _REQUIRED = {
 }
 _ORIGINAL = {
     'mmengine': 'mmengine==0.10.7',
-    'mmcv': 'mmcv==2.1.0',
+    'mmcv': 'mmcv-lite==2.1.0',
     'mmseg': 'mmsegmentation==1.2.2',
     'mmdet': 'mmdet==3.3.0',
 }
 
 
 def check_requirements(required: dict[str, tuple[str, str]] = _REQUIRED) -> None:
-    """Check that every required library is there, imports and is new enough.
+    """Check that every required library is installed, imports and is new enough.
 
     Raises:
-        ImportError: one is not; the message says which and how to mend it, in one sentence.
+        ImportError: One is not; the message says which, and how to fix it.
     """
     for name, (oldest, package) in required.items():
         if find_spec(name) is None:
             _refuse(name, oldest, package, 'which is missing')
         try:
             version = importlib.import_module(name).__version__
-        except Exception as error:  # two libraries built for different versions of a third
-            problem = ' '.join(str(error).split())[:120]
+        except Exception as error:  # such as libraries built for different versions of another
+            problem = one_line(error)
             _refuse(name, oldest, package, f'which does not import ({problem})', error)
         if Version(version) < Version(oldest):
             _refuse(name, oldest, package, f'found {version}')
-    if 'mmcv' in required and find_spec('mmcv._ext') is None:
-        oldest, package = required['mmcv']
-        _refuse('mmcv', oldest, package, 'found without its compiled ops')
 
 
 def _refuse(
@@ -52,9 +51,8 @@ def _refuse(
 ) -> None:
     if name in _ORIGINAL and _originals_are_installed():
         package = _ORIGINAL[name]
-    build = 'MMCV_WITH_OPS=1 pip install --no-build-isolation' if name == 'mmcv' else 'pip install'
     raise ImportError(
-        f"mmkd needs {name} >= {oldest}, {problem}: run 'make env', or '{build} {package}'"
+        f"mmkd needs {name} >= {oldest}, {problem}: run 'make env', or 'pip install {package}'"
     ) from cause
 
 

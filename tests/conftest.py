@@ -3,7 +3,7 @@
 import copy
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,16 @@ if not torch.cuda.is_available():
 
 from hypothesis import settings
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch.overrides import TorchFunctionMode
 
 import mmkd  # noqa: F401  (registers)
-from mmkd import configs
-from mmkd.ablation.runs import Run
+from mmkd.config import load_config
+from mmkd.config import model_config as network_config
+from mmkd.experiments.run import Run
 from mmkd.registry import MODELS
 
 # However busy the machine is, no test may fail for its time.
@@ -64,13 +66,13 @@ model = dict(
     bbox_head=dict(
         in_channels={base}, feat_channels={base}, stacked_convs=1, norm_cfg=dict(num_groups=2)),
     test_cfg=dict(score_thr=0.0, max_per_img=20))
-load = [dict(type='mmkd.LoadStreet'), dict(type='LoadAnnotations', with_bbox=True)]
+load = [dict(type='mmkd.RenderStreet'), dict(type='LoadAnnotations', with_bbox=True)]
 resize = dict(type='Resize', scale=(96, 64))
 pack = dict(type='PackDetInputs', meta_keys=_base_.meta_keys)
 train_dataloader = dict(
     batch_size=2, num_workers=0, persistent_workers=False,
     dataset=dict(length=40, size=(64, 96), pipeline=[
-        dict(type='mmkd.SeedAugmentation'), *load, resize,
+        dict(type='mmkd.SeedTransforms'), *load, resize,
         dict(type='RandomFlip', prob=0.5), pack]))
 val_dataloader = dict(
     batch_size=2, num_workers=0,
@@ -121,6 +123,18 @@ def _mmseg_scope():
     init_default_scope('mmseg')
 
 
+@pytest.fixture
+def logged(caplog) -> Iterator[pytest.LogCaptureFixture]:
+    """What MMEngine's current logger says; its records do not reach pytest's own handler."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('INFO')
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+    logger.setLevel(level)
+
+
 @pytest.fixture(scope='session')
 def shared() -> Path:
     """The folder with real data and reference outputs."""
@@ -153,9 +167,9 @@ def random_checkpoints(tmp_path_factory):
     def make(config: str) -> str:
         path = folder / f'{Path(config).stem}.pth'
         if not path.is_file():
-            cfg = configs.load_config(config)
+            cfg = load_config(config)
             with DefaultScope.overwrite_default_scope(cfg.default_scope):
-                torch.save(MODELS.build(configs.model_config(cfg)).state_dict(), path)
+                torch.save(MODELS.build(network_config(cfg)).state_dict(), path)
         return str(path)
 
     return make
@@ -233,18 +247,24 @@ def finished_run(tmp_path) -> Callable[..., Run]:
     """Makes the folder of a run that has ended, with scores at its validations."""
 
     def make(
-        name: str, seed: int, *scores: float, distilled: bool = True, comparable: str = 's'
+        name: str,
+        seed: int,
+        *scores: float,
+        distilled: bool = True,
+        comparable: str = 's',
+        step_seconds: float = 0.5,
+        **setup: str,
     ) -> Run:
         teacher = ('teacher.py', 'best.pth') if distilled else None
         run = Run(
             folder=tmp_path / name / f'seed_{seed}', config=f'configs/{name}.py', seed=seed,
             options=(), fingerprint=name, comparable=comparable, teacher=teacher,
-            metric='mIoU', length=10 * len(scores), by_epoch=False, commit='abc',
+            metric='mIoU', length=10 * len(scores), by_epoch=False, commit='abc', setup=setup,
         )  # fmt: skip
         run.note()
         lines = []
         for i, score in enumerate(scores, 1):
-            train = dict(lr=0.1, loss=3.0, time=0.5, iter=10 * i, step=10 * i)
+            train = dict(lr=0.1, loss=3.0, time=step_seconds, iter=10 * i, step=10 * i)
             if distilled:
                 train |= {'distill.encoder': 1.0, 'weight.encoder': 0.5}
             lines += [train, dict(mIoU=score, step=10 * i)]

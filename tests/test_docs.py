@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from functools import reduce
 from pathlib import Path
 
@@ -17,19 +18,23 @@ import cv2
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from torch.distributed.run import get_args_parser
 
+import mmkd_cli
 from mmkd import losses
-from mmkd.ablation.runs import plan_runs
-from mmkd.configs import is_distillation, load_config, student_config
+from mmkd.config.load import load_config
+from mmkd.config.student import is_distillation, student_config
 from mmkd.datasets import render_street
-from mmkd.engine.hooks.class_count_hook import check_class_count
+from mmkd.distillation.term import build_term
+from mmkd.engine.hooks.check_num_classes_hook import check_num_classes
+from mmkd.experiments.run import plan_runs
 from mmkd.registry import HOOKS, MODELS
-from mmkd.term import build_term
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ['README.md', *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob('docs/*.md'))]
+SITE = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob('docs/*.md'))
+PAGES = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', *SITE]
 # The README's flagship has gaps; a test of its own fills them.
 GAP = ', ...)'
 
@@ -134,13 +139,27 @@ def check_command(words: list[str], folder: Path, monkeypatch) -> Path:
     match words:
         case ['source', '.venv/bin/activate'] | ['pip', 'install', '.']:
             return ROOT / 'setup.cfg'  # make env and tests/test_package.py do these
+        case ['pip', 'install', extras]:
+            names = re.fullmatch(r'\.\[(.+)\]', extras)[1].split(',')
+            packaging = ConfigParser()
+            packaging.read(ROOT / 'setup.cfg')
+            assert set(names) <= set(packaging['options.extras_require'])
+            return ROOT / 'setup.cfg'
         case ['make', target]:
             assert re.search(rf'^{target}:', (ROOT / 'Makefile').read_text(), re.MULTILINE)
             return ROOT / 'Makefile'
+        case ['mmkd', '--help']:
+            return ROOT / 'mmkd_cli.py'  # tests/test_mmkd_cli.py reads it
+        case ['mmkd', name, *rest] if name in mmkd_cli.COMMANDS:
+            tool = 'deploy/' * (name in ('export', 'infer')) + f'{name}.py'
+            return check_tool(monkeypatch, ROOT / 'tools' / tool, rest)
         case ['python', '-m', 'mmkd', name, *rest]:
             return check_tool(monkeypatch, ROOT / 'tools' / f'{name}.py', rest)
         case ['python', '-m', 'pytest', '-m', marker, *_]:
             assert f'\n    {marker}: ' in (ROOT / 'setup.cfg').read_text()
+            return ROOT / 'setup.cfg'
+        case ['python', '-m', 'pytest', tests]:
+            assert (ROOT / tests).is_dir()
             return ROOT / 'setup.cfg'
         case ['python', tool, *rest]:
             return check_tool(monkeypatch, ROOT / tool, rest)
@@ -163,7 +182,7 @@ def check_command(words: list[str], folder: Path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if commands(page)])
-def test_commands_are_taken(page, folder, monkeypatch):
+def test_docs_commands_are_accepted(page, folder, monkeypatch):
     write_files(page)
     for words in commands(page):
         assert check_command(words, folder, monkeypatch).is_file()
@@ -182,13 +201,15 @@ def test_commands_are_taken(page, folder, monkeypatch):
         ('tools/dist_train.sh configs/no_such.py 4', 'UserError'),
         ('tools/dist_train.sh', 'AssertionError'),
         ('frobnicate', 'Failed'),
+        ('mmkd tran configs/segformer_fastscnn_freq.py', 'Failed'),
+        ('mmkd train configs/no_such.py', 'UserError'),
         (
             'python tools/train.py configs/segformer_fastscnn_freq.py --cfg-options model.tacher=1',
             'AssertionError',
         ),
     ],
 )
-def test_a_wrong_command_is_refused(command, complaint, folder, monkeypatch):
+def test_docs_wrong_command_is_rejected(command, complaint, folder, monkeypatch):
     with pytest.raises(BaseException) as error:  # noqa: B017, PT011  (of several kinds)
         check_command(shlex.split(command), folder, monkeypatch)
     assert error.typename == complaint
@@ -198,7 +219,7 @@ CONFIGS = [(p, name) for p in PAGES for name, text in named_files(p).items() if 
 
 
 @pytest.mark.parametrize('page, name', CONFIGS)
-def test_configs_build(page, name, folder, random_checkpoints):
+def test_docs_configs_build(page, name, folder, random_checkpoints):
     write_files(page)
     config = load_config(name)
     if is_distillation(config):
@@ -208,10 +229,11 @@ def test_configs_build(page, name, folder, random_checkpoints):
             importlib.import_module(module)
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         model = MODELS.build(config.model)
-        for hook in config.get('default_hooks', {}).values():
-            HOOKS.build(hook)
+        hooks = [HOOKS.build(hook) for hook in config.get('default_hooks', {}).values()]
+    assert any(p.requires_grad for p in model.parameters())
+    assert all(isinstance(hook, Hook) for hook in hooks)
     dataset = config.get('train_dataloader', {}).get('dataset', {})
-    check_class_count(model, dataset.get('metainfo', {}).get('classes'))
+    check_num_classes(model, dataset.get('metainfo', {}).get('classes'))
 
 
 @pytest.fixture
@@ -230,7 +252,7 @@ def code(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if code(page)])
-def test_terms_build_and_code_runs(page, trained, capsys):
+def test_docs_terms_build_and_code_runs(page, trained, capsys):
     for block in code(page):
         first = ast.parse(block).body[0]
         names = {}
@@ -242,7 +264,7 @@ def test_terms_build_and_code_runs(page, trained, capsys):
         assert 'decode_head.conv_seg Conv2d' in capsys.readouterr().out
 
 
-def test_readme_shows_the_flagship():
+def test_docs_readme_shows_the_flagship():
     shown = next(b for b in blocks('README.md', 'python') if GAP in b)
     model = eval(shown[shown.index('dict(') :].replace("type='EncoderDecoder', ...", ''))
     flagship = load_config('configs/segformer_fastscnn_freq.py').model.to_dict()
@@ -251,7 +273,7 @@ def test_readme_shows_the_flagship():
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_files_that_are_named_exist(page):
+def test_docs_named_files_exist(page):
     text = (ROOT / page).read_text()
     named = re.findall(r'(?<![\w/.])((?:configs|tools|docs|mmkd)/[\w/.]+\.(?:py|sh|md|png))', text)
     named += [f'configs/{name}' for name in re.findall(r'mmkd::([\w/]+\.py)', text)]
@@ -284,11 +306,11 @@ def broken_links(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_links_lead_somewhere(page):
+def test_docs_links_lead_somewhere(page):
     assert broken_links(ROOT / page) == []
 
 
-def test_a_broken_link_is_found(tmp_path):
+def test_docs_broken_link_is_found(tmp_path):
     page = tmp_path / 'docs' / 'page.md'
     page.parent.mkdir()
     (tmp_path / 'outside.md').touch()
@@ -297,12 +319,12 @@ def test_a_broken_link_is_found(tmp_path):
     assert broken_links(page) == ['no.md', '#no-head', 'page.md#no-head', '../outside.md']
 
 
-def test_the_site_has_every_page():
+def test_docs_site_has_every_page():
     shown = re.findall(r'^ +- .*: (\w+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.MULTILINE)
-    assert sorted(f'docs/{name}' for name in shown) == PAGES[1:]
+    assert sorted(f'docs/{name}' for name in shown) == SITE
 
 
-def test_every_loss_is_explained():
+def test_docs_explain_every_loss():
     text = (ROOT / 'docs/methods.md').read_text()
     assert [name for name in losses.__all__ if f'`{name}' not in text] == []
 
@@ -310,7 +332,7 @@ def test_every_loss_is_explained():
 @pytest.mark.parametrize(
     'tool', sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob('tools/**/*.py'))
 )
-def test_every_tool_has_help(tool, folder, monkeypatch, capsys):
+def test_tools_each_have_help(tool, folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', [tool, '--help'])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / tool), run_name='__main__')

@@ -16,17 +16,18 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmkd.configs import load_config, model_config
+from mmkd.config.load import load_config
+from mmkd.config.student import model_config
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ('mmkd', 'configs', 'tools', 'README.md', 'setup.cfg', 'pyproject.toml')
+SOURCES = ('mmkd', 'configs', 'tools', 'mmkd_cli.py', 'README.md', 'setup.cfg', 'pyproject.toml')
 TEACHER = 'configs/teachers/segformer_b2_ade20k.py'
 
 
 @pytest.mark.parametrize('name', ['segformer_fastscnn_freq.py', 'students/yolo11n_bccd.py'])
-def test_a_base_may_be_one_of_mmkds_configs(name, tmp_path, monkeypatch):
+def test_load_config_mmkd_base_is_inherited(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('own.py').write_text(f"_base_ = 'mmkd::{name}'\nlog_level = 'ERROR'\n")
     expected = load_config(f'configs/{name}').to_dict() | dict(log_level='ERROR')
@@ -34,14 +35,14 @@ def test_a_base_may_be_one_of_mmkds_configs(name, tmp_path, monkeypatch):
     assert load_config(f'mmkd::{name}').to_dict() == expected | dict(log_level='INFO')
 
 
-def test_a_missing_base_is_named(tmp_path):
+def test_load_config_missing_base_raises_user_error(tmp_path):
     (tmp_path / 'own.py').write_text("_base_ = 'mmkd::no_such.py'")
     with pytest.raises(UserError, match='config mmkd::no_such.py: mmkd has no such config'):
         load_config(str(tmp_path / 'own.py'))
 
 
-@pytest.mark.parametrize('args, status', [(['-h'], 0), ([], 2), (['trian', 'x.py'], 2)])
-def test_tools_are_listed(args, status, monkeypatch, capsys):
+@pytest.mark.parametrize('args, status', [(['-h'], 0), ([], 2)])
+def test_mmkd_without_tool_lists_tools(args, status, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['mmkd', *args])
     with pytest.raises(SystemExit, match=str(status)):
         runpy.run_module('mmkd', run_name='__main__')
@@ -98,30 +99,31 @@ def project(tmp_path) -> Path:
     return tmp_path
 
 
-def run(python: str, folder: Path, *args: str) -> str:
+def run(program: str, folder: Path, *args: str) -> str:
     outside = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     result = subprocess.run(
-        [python, *args], cwd=folder, env=outside, capture_output=True, text=True
+        [program, *args], cwd=folder, env=outside, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-def test_the_wheel_holds_configs_and_tools(wheel):
+def test_wheel_holds_configs_and_tools(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ('configs', 'tools'):
         files = [p.relative_to(ROOT).as_posix() for p in (ROOT / folder).rglob('*.py')]
         assert {f'mmkd/.mim/{name}' for name in files} <= names
     assert 'mmkd/.mim/tools/dist_train.sh' in names
+    assert {'mmkd/cli/quick_student.onnx', 'mmkd/cli/quick_street.png'} <= names
     assert not [name for name in names if '__pycache__' in name or name.startswith('tests')]
 
 
 @pytest.mark.slow
-def test_every_recipe_of_the_wheel_finds_its_teachers_config(installed, tmp_path):
+def test_wheel_every_config_finds_its_teachers_config(installed, tmp_path):
     code = """
 from pathlib import Path
 import mmkd
-from mmkd.configs import ROOT, load_config
+from mmkd.config.load import ROOT, load_config
 assert Path(mmkd.__file__).parent / '.mim' == ROOT
 for path in sorted(ROOT.glob('configs/*.py')):
     config = load_config(f'mmkd::{path.name}')
@@ -135,7 +137,7 @@ for path in sorted(ROOT.glob('configs/*.py')):
     assert len(own) > 10 and all(path.is_relative_to(Path(installed).parents[1]) for path in own)
 
 
-def test_a_project_of_ones_own_trains_with_the_wheel(installed, project):
+def test_wheel_trains_another_project(installed, project):
     torch.manual_seed(0)
     network = MODELS.build(model_config(load_config(TEACHER)))
     torch.save(network.state_dict(), project / 'random.pth')
@@ -146,5 +148,37 @@ def test_a_project_of_ones_own_trains_with_the_wheel(installed, project):
     assert (project / 'work_dirs/fields/best.pth').is_file()
     student = Config.fromfile(project / 'work_dirs/fields/student.py')
     assert student.model.decode_head.num_classes == 3
-    log = run(installed, project, '-m', 'mmkd', 'test', 'fields.py', 'work_dirs/fields/best.pth')
+    console = str(Path(installed).with_name('mmkd'))
+    log = run(console, project, 'test', 'fields.py', 'work_dirs/fields/best.pth')
     assert 'weed' in log
+
+
+def test_wheel_demo_quick_writes_a_picture(installed, tmp_path):
+    written = run(str(Path(installed).with_name('mmkd')), tmp_path, 'demo', '--quick').strip()
+    assert cv2.imread(str(tmp_path / written)).shape == (384, 512, 3)
+
+
+def test_wheel_help_needs_no_library(wheel, tmp_path):
+    venv.create(tmp_path, symlinks=True)
+    python = str(tmp_path / 'bin/python')
+    pip = [sys.executable, '-m', 'pip', '--python', python, 'install', '--quiet', '--no-index']
+    subprocess.run([*pip, '--no-deps', str(wheel)], check=True)
+    assert '  train ' in run(str(tmp_path / 'bin/mmkd'), tmp_path, '--help')
+    done = subprocess.run(
+        [tmp_path / 'bin/mmkd', 'demo', '--quick'], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.endswith('; run: pip install onnxruntime opencv-python-headless')
+
+
+@pytest.mark.slow
+def test_wheel_installs_with_libraries_without_a_compiler(wheel, tmp_path):
+    venv.create(tmp_path, symlinks=True)
+    pip = [sys.executable, '-m', 'pip', '--python', str(tmp_path / 'bin/python'), 'install']
+    no_compiler = os.environ | dict(CC='/bin/false', CXX='/bin/false')
+    subprocess.run([*pip, '--quiet', f'{wheel}[openmmlab]'], check=True, env=no_compiler)
+    console = str(tmp_path / 'bin/mmkd')
+    assert '  train ' in run(console, tmp_path, '--help')
+    config = run(console, tmp_path, 'config', 'mmkd::segformer_fastscnn_freq.py')
+    assert "type='mmkd.Distiller'" in config

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train on several processes of one or more machines: one a GPU, or over gloo on the CPU.
+# Train on several processes of one or more machines: one per GPU, or over gloo on the CPU.
 #
 #   tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
 #   NNODES, NODE_RANK, MASTER_ADDR, PORT: for several machines, as usual
@@ -9,15 +9,4 @@ if [ $# -lt 2 ]; then
     echo "usage: $0 CONFIG GPUS [options of tools/train.py]" >&2
     exit 2
 fi
-CONFIG=$1
-GPUS=$2
-
-root=$(cd "$(dirname "$0")/.." && pwd)
-python=${PYTHON:-$([ -x "$root/.venv/bin/python" ] && echo "$root/.venv/bin/python" || echo python)}
-PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$GPUS" \
-    "$root/tools/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+exec "$(dirname "$0")/dist_run.sh" train.py "$2" "$1" "${@:3}"

@@ -1,7 +1,11 @@
-"""Kill trainings at random moments, resume them, compare their weights with an undisturbed run's.
+"""Kill trainings at random moments, resume them, and compare their weights with an undisturbed run.
 
-Prints a table. Ends with status 2 if a training lost more than the iterations since its checkpoint.
+It prints a table. The exit status is 2 if a training lost more than the iterations since its last
+checkpoint.
 """
+
+# Before PyTorch: mmkd sets how OpenMP's threads wait.
+import mmkd  # noqa: F401  # isort: skip
 
 import argparse
 import multiprocessing
@@ -22,15 +26,17 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmkd.checkpoint import load_checkpoint_file
-from mmkd.configs import ROOT, is_distillation
-from mmkd.engine.launch import positive, run_tool
+from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.cli.arguments import positive
+from mmkd.cli.run_tool import run_tool
+from mmkd.config.load import ROOT
+from mmkd.config.student import is_distillation
 from mmkd.errors import UserError
 from mmkd.registry import HOOKS
 
 DATA = """
 pipeline = [
-    dict(type='mmkd.SeedAugmentation'), dict(type='mmkd.LoadStreet'),
+    dict(type='mmkd.SeedTransforms'), dict(type='mmkd.RenderStreet'),
     dict(type='RandomFlip', prob=0.5), dict(type='PackSegInputs')]
 train_dataloader = dict(
     batch_size=2, num_workers=0, persistent_workers=False,
@@ -61,9 +67,9 @@ PHASES = ['starting'] + [
 FINAL = ('student/iter_6.pth', 'student/best.pth', 'teacher/iter_6.pth', 'teacher/best.pth')
 
 
-@HOOKS.register_module(force=True)  # whoever runs this file twice has it twice
+@HOOKS.register_module(force=True)  # a second run of this file registers it again
 class PhaseHook(Hook):
-    """Tells the parent process, in memory that outlives a kill, what the training is doing."""
+    """Tell the parent process what the training is doing, in memory that survives a kill."""
 
     # Last before a step, a validation or the writing of a checkpoint, and first to see them end.
     priority = 'LOWEST'
@@ -91,7 +97,7 @@ class PhaseHook(Hook):
 
 
 class Training:
-    """A training in a folder, by one process after another."""
+    """A training in a folder, run by one process after another."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -108,15 +114,16 @@ class Training:
         self.process.start()
 
     def phases(self) -> Iterator[int]:
-        """What it is doing, over and over, until it ends."""
+        """Yield its current phase again and again until it ends."""
         while self.process.is_alive():
             yield self.shared[0]
             time.sleep(0.001)
 
     def kill_in(self, target: int, visit: int, delay: float) -> None:
-        """Kill it ``delay`` seconds after it enters a phase for the ``visit``-th time, and resume.
+        """Kill it ``delay`` seconds after its ``visit``-th entry into a phase, and resume it.
 
-        Nothing happens if it ends, or leaves the teacher whose phase it is, before.
+        Nothing happens if it ends before, or if the phase belongs to a teacher that is already
+        trained.
         """
         last = None
         for phase in self.phases():
@@ -142,13 +149,13 @@ class Training:
 
 
 def train(folder: Path, shared: SynchronizedArray) -> None:
-    """What a process does: the command line of tools/train.py, in ``folder``."""
+    """Run the command line of tools/train.py in ``folder``."""
     os.chdir(folder)
     with open('log.txt', 'ab') as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     torch.set_num_threads(1)
-    # Laying out the text of the configs, for the eye, would take longer than the training.
+    # Formatting the text of the configs would take longer than the training.
     mmengine.config.config.FormatCode = lambda text, **_: (text, True)
     PhaseHook.shared = shared
     sys.argv = ['train.py', '../recipe.py', '--resume', '--work-dir', 'student']
@@ -156,7 +163,7 @@ def train(folder: Path, shared: SynchronizedArray) -> None:
 
 
 def longest_stays(training: Training) -> Counter[int]:
-    """The most seconds that an undisturbed training stays in each phase."""
+    """Return the most seconds that an undisturbed training stays in each phase."""
     longest, last, since = Counter(), 0, time.perf_counter()
     for phase in training.phases():
         now = time.perf_counter()
@@ -167,16 +174,16 @@ def longest_stays(training: Training) -> Counter[int]:
 
 
 def check_files(folder: Path) -> None:
-    """Check that every file with a checkpoint's name is a whole checkpoint."""
+    """Check that every file with the name of a checkpoint is a complete checkpoint."""
     for path in folder.glob('*/[!.]*.pth'):
         load_checkpoint_file(path)
 
 
 def check_weights(folder: Path, expected: Path) -> None:
-    """Check that a training left, bit for bit, what the undisturbed one left, and nothing else.
+    """Check that a training left the same bits as the undisturbed one, and no other files.
 
     Raises:
-        UserError: it did not.
+        UserError: It did not.
     """
     for name in FINAL:
         ours, theirs = (load_checkpoint_file(f / name) for f in (folder, expected))
@@ -189,10 +196,10 @@ def check_weights(folder: Path, expected: Path) -> None:
 
 
 def torture(folder: Path, kills: int, seed: int) -> None:
-    """Kill and resume trainings in ``folder`` and print what came of it.
+    """Kill and resume trainings in ``folder`` and print the result.
 
     Raises:
-        UserError: a training did not survive.
+        UserError: A training did not survive.
     """
     rng = random.Random(seed)
     for name, text in (('teacher', TEACHER), ('recipe', STUDENT)):

@@ -4,7 +4,7 @@ randomness = dict(seed=0)
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
-# Terms are averaged over ten iterations, as MMEngine does with whatever has 'loss' in its name.
+# Average terms over ten iterations, as MMEngine does for values with 'loss' in their name.
 log_processor = dict(by_epoch=False, mean_pattern='loss|time|grad_norm|distill')
 log_level = 'INFO'
 load_from = None
@@ -15,11 +15,12 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     step_seed=dict(type='mmkd.StepSeedHook'),
-    term_schedule=dict(type='mmkd.TermScheduleHook'),
-    class_count=dict(type='mmkd.ClassCountHook'),
+    term_schedule=dict(type='mmkd.LossWeightHook'),
+    class_count=dict(type='mmkd.CheckNumClassesHook'),
+    lean_heads=dict(type='mmkd.LeanHeadsHook'),
     finite_gradient=dict(type='mmkd.FiniteGradientHook'),
-    teacher_score=dict(type='mmkd.TeacherScoreHook'),
-    broadcast_buffers=dict(type='mmkd.BroadcastBuffersHook'),
+    teacher_score=dict(type='mmkd.ValidateTeacherHook'),
+    broadcast_buffers=dict(type='mmkd.SyncBuffersFromRank0Hook'),
     checkpoint=dict(
         type='CheckpointHook',
         by_epoch=False,
@@ -31,4 +32,5 @@ default_hooks = dict(
     ),
     best_checkpoint=dict(type='mmkd.BestCheckpointHook'),
     student_checkpoint=dict(type='mmkd.StudentCheckpointHook'),
+    resumed=dict(type='mmkd.CheckResumedHook'),
 )

@@ -1,2 +1,2 @@
 _base_ = '../students/fast_scnn_camvid_pretrained.py'
-# No teacher: what every other variant is compared with.
+# No teacher: the baseline of every other variant.

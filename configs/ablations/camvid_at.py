@@ -1,3 +1,3 @@
 _base_ = '../segformer_fastscnn_at_camvid_pretrained.py'
-# Attention maps alone, their weight constant.
+# Only attention maps, with a constant weight.
 model = dict(distill=dict(attention=dict(schedule=None), logits=None))

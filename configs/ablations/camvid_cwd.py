@@ -1,4 +1,4 @@
 _base_ = './camvid_kd.py'
-# Where every class is, in place of what every pixel is.
-# Temperature and weight are its paper's.
+# The positions of every class, instead of the class of every pixel.
+# The paper's temperature and weight.
 model = dict(distill=dict(logits=dict(loss=dict(type='CWDLoss', tau=4.0), weight=3.0)))

@@ -1,4 +1,4 @@
 _base_ = '../segformer_fastscnn_freq.py'
-# Butterworth filters where the recipe has Gaussian ones.
+# Butterworth instead of Gaussian filters.
 shape = dict(loss=dict(filter='butterworth'))
 model = dict(distill=dict(encoder=shape, decoder=shape))

@@ -1,4 +1,4 @@
 _base_ = './fastscnn_kd.py'
-# Where every class is, in place of what every pixel is.
-# The temperature is its paper's.
+# The positions of every class, instead of the class of every pixel.
+# The paper's temperature.
 model = dict(distill=dict(logits=dict(loss=dict(type='CWDLoss', tau=4.0))))

@@ -1,4 +1,4 @@
 _base_ = '../segformer_fastscnn_freq.py'
-# Ideal filters where the recipe has Gaussian ones.
+# Ideal instead of Gaussian filters.
 shape = dict(loss=dict(filter='ideal'))
 model = dict(distill=dict(encoder=shape, decoder=shape))

@@ -1,3 +1,3 @@
 _base_ = '../segformer_fastscnn_at.py'
-# Class probabilities alone.
+# Only class probabilities.
 model = dict(distill=dict(attention=None))

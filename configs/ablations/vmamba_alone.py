@@ -1,2 +1,2 @@
 _base_ = '../students/vmamba_nano_streets.py'
-# No teacher: what every other variant is compared with.
+# No teacher: the baseline of every other variant.

@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/schedules/quick.py',
     '../_base_/default_runtime.py',
 ]
-# Half of the demo's time on a CPU. At 6e-4 so short a training ends two points lower.
+# Takes half of the demo's time on a CPU. With 6e-4, this short training ends two points lower.
 optim_wrapper = dict(optimizer=dict(lr=1.2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, end=50, by_epoch=False),

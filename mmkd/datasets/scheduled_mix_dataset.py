@@ -3,49 +3,54 @@ from collections.abc import Sequence
 from mmdet.datasets import MultiImageMixDataset
 
 from mmkd.datasets.seeded_sampler import SeededIndex
-from mmkd.errors import UserError
+from mmkd.errors import UserError, check_integer, warn_renamed
 from mmkd.registry import DATASETS
 
 
 @DATASETS.register_module()
 class ScheduledMixDataset(MultiImageMixDataset):
-    """MMDetection's mix of several images, which ends before training does.
+    """MMDetection's mix of several images, which you can end before training does.
 
-    From draw ``skip_from_draw`` of ``SeededInfiniteSampler`` on, over all processes, the
-    transforms in ``skip_type_keys`` are left out: mosaic trains on pictures that no test will
-    show. MMDetection's own switches count epochs and reload the data workers; here a draw is
-    augmented the same whoever reads it and wherever the run was resumed. Indices of other samplers
-    have no number and are always mixed.
+    From sample ``mix_until_sample`` of ``SeededInfiniteSampler`` on, counted over all processes,
+    the transforms in ``skip_type_keys`` are left out. Mosaic images do not occur at test time, so
+    it helps to end them early. MMDetection's switches count epochs and restart the data workers.
+    Here the augmentation of a sample depends only on its number, so it is the same after a resume.
+    Indices of other samplers do not carry a number and are always mixed.
 
     Args:
-        skip_type_keys: types of the transforms that end.
-        skip_from_draw: images drawn before they do: iterations x batch size x processes.
-        **kwargs: the ``dataset`` that is mixed, the ``pipeline`` that mixes.
+        skip_type_keys: Types of the transforms that end.
+        mix_until_sample: Number of samples before they end: iters x batch size x processes.
+        skip_from_draw: Name of ``mix_until_sample`` in the previous release.
+        **kwargs: The ``dataset`` to mix and the ``pipeline`` that mixes it.
 
     Raises:
-        UserError: the pipeline has no transform of such a type, which then would never end, or
-            the draw is no whole number of at least 0: from a negative one nothing is mixed.
+        UserError: The pipeline does not have a transform of such a type, or ``mix_until_sample`` is
+            not an integer >= 0.
     """
 
     def __init__(
-        self, skip_type_keys: Sequence[str], skip_from_draw: int, **kwargs: object
+        self,
+        skip_type_keys: Sequence[str],
+        mix_until_sample: int | None = None,
+        skip_from_draw: int | None = None,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
-        # A str, too: its letters are no types.
+        if skip_from_draw is not None:
+            warn_renamed('dataset.skip_from_draw', 'mix_until_sample')
+            mix_until_sample = skip_from_draw
+        # This also catches a str, whose letters are not types.
         unknown = [key for key in skip_type_keys if key not in self.pipeline_types]
         if unknown:
             raise UserError(
-                f'dataset.skip_type_keys={skip_type_keys!r}; allowed: a list of types in '
-                f'dataset.pipeline, which are {", ".join(self.pipeline_types)}'
+                f'dataset.skip_type_keys={skip_type_keys!r}: expected a list of types in '
+                f'dataset.pipeline: {", ".join(self.pipeline_types)}'
             )
-        if not isinstance(skip_from_draw, int) or skip_from_draw < 0:
-            raise UserError(
-                f'dataset.skip_from_draw={skip_from_draw!r}; allowed: a whole number of at least 0'
-            )
+        check_integer('dataset.mix_until_sample', mix_until_sample, least=0)
         self.late_skips = tuple(skip_type_keys)
-        self.skip_from_draw = skip_from_draw
+        self.mix_until_sample = mix_until_sample
 
     def __getitem__(self, index: int) -> dict:
-        late = isinstance(index, SeededIndex) and index.draw >= self.skip_from_draw
+        late = isinstance(index, SeededIndex) and index.draw >= self.mix_until_sample
         self.update_skip_type_keys(self.late_skips if late else ())
         return super().__getitem__(index)

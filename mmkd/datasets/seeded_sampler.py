@@ -1,15 +1,17 @@
 import itertools
 from collections.abc import Iterator, Sized
+from typing import Any
 
 import numpy as np
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
+from mmkd.errors import UserError
 from mmkd.registry import DATA_SAMPLERS
 
 
 class SeededIndex(int):
-    """A sample's index that also carries the number and the seed of this draw of it."""
+    """A sample's index that also carries the number and the seed of this draw."""
 
     seed: int
     draw: int
@@ -21,28 +23,43 @@ class SeededIndex(int):
         return self
 
     def __sub__(self, other: int) -> 'SeededIndex':
-        # How a concatenation of data sets finds the index within one of them.
+        # A concatenation of datasets subtracts to find the index within one of them.
         return SeededIndex(int(self) - other, self.seed, self.draw)
+
+    def __mod__(self, other: int) -> 'SeededIndex':
+        # A repetition of a dataset takes the remainder.
+        return SeededIndex(int(self) % other, self.seed, self.draw)
 
     def __reduce__(self) -> tuple:
         return SeededIndex, (int(self), self.seed, self.draw)
 
 
+def carry_draw(index: int, found: int) -> int:
+    """Return ``found``, the index that a wrapper looked up for ``index``, with the same draw."""
+    if isinstance(index, SeededIndex) and not isinstance(found, SeededIndex):
+        return SeededIndex(found, index.seed, index.draw)
+    return found
+
+
 @DATA_SAMPLERS.register_module()
 class SeededInfiniteSampler(Sampler):
-    """An endless shuffle in which every draw knows its own seed.
+    """Shuffle a dataset endlessly and give every draw its own seed.
 
-    Draw k of a run is the same sample with the same augmentation (see ``SeedAugmentation``)
-    whatever the number of data workers or processes, and whether the run was interrupted.
-    The processes take draws in turn.
+    Draw k of a run is the same sample with the same augmentation (see ``SeedTransforms``) for any
+    number of data workers and processes, and after a resume. The processes take draws in turn.
 
     Args:
-        dataset: what is sampled.
-        seed: first part of every draw's seed.
-        shuffle: a new permutation every pass, or the data set's own order.
+        dataset: The dataset to sample.
+        seed: First part of every draw's seed.
+        shuffle: Whether every pass has a new permutation, instead of the dataset's order.
+
+    Raises:
+        UserError: The dataset is a wrapper that looks its samples up by plain numbers, so that
+            the seed of a draw does not reach them.
     """
 
     def __init__(self, dataset: Sized, seed: int = 0, shuffle: bool = True) -> None:
+        _check_passes_draws(dataset)
         self.size = len(dataset)
         self.seed = seed
         self.shuffle = shuffle
@@ -62,12 +79,56 @@ class SeededInfiniteSampler(Sampler):
             yield SeededIndex(order[position], int(seed), draw)
 
     def __len__(self) -> int:
-        """This process's draws in one pass."""
+        """Return the number of draws of this process in one pass."""
         return -(-self.size // self.world_size)
 
     def skip(self, count: int) -> None:
-        """Start the next iteration ``count`` draws (of this process) further on."""
+        """Start the next iteration ``count`` draws (of this process) later."""
         self._start = count
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing to do: passes follow each other within one iteration."""
+        """Do nothing: passes follow each other within one iteration."""
+
+
+class _Asked(Exception):  # noqa: N818  (it reports no error)
+    """Report which index a wrapper asks its dataset for."""
+
+
+class _AskedDataset:
+    """Stands in for the dataset inside of a wrapper, which is asked for one sample."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__['_dataset'], name)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> None:
+        raise _Asked(index)
+
+
+def _check_passes_draws(dataset: Any) -> None:
+    inner = getattr(dataset, 'dataset', None)
+    if inner is None or not len(dataset):
+        for part in getattr(dataset, 'datasets', ()):
+            _check_passes_draws(part)
+        return
+    dataset.dataset = _AskedDataset(inner)
+    try:
+        dataset[SeededIndex(0, 0, 0)]
+    except _Asked as asked:
+        if not isinstance(asked.args[0], SeededIndex):
+            raise UserError(
+                f'train_dataloader.dataset.type={type(dataset).__name__}: expected a wrapper that '
+                "hands the sampler's index on, or a resumed run is another one; wrap what it "
+                'looks up in mmkd.datasets.carry_draw(index, found), or use '
+                "sampler=dict(type='InfiniteSampler')"
+            ) from None
+    except Exception:  # noqa: BLE001  a wrapper that cannot be asked alone is tried in training
+        pass
+    finally:
+        dataset.dataset = inner
+    _check_passes_draws(inner)

@@ -1,4 +1,4 @@
-"""Students as files that run without training code; needs ``pip install 'mmkd[deploy]'``."""
+"""Export students to files that run without training code; needs ``pip install 'mmkd[deploy]'``."""
 
 from mmkd.requirements import check_requirements
 

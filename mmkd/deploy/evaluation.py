@@ -1,4 +1,4 @@
-"""Scores of exported segmentors on a config's test data, beside the network's own."""
+"""Scores of exported networks on a config's test data, beside the network's scores."""
 
 import copy
 from collections.abc import Iterator
@@ -7,32 +7,33 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from mmengine.utils import ProgressBar
-from mmseg.models import BaseSegmentor
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from mmkd.deploy.files import Predictor
+from mmkd.deploy.export_files import Predictor
+from mmkd.openmmlab.tasks import is_classifier
 
 
-def segmentation_scores(
-    network: BaseSegmentor,
+def exported_scores(
+    network: nn.Module,
     config: Config,
     predictors: dict[str, tuple[Predictor, bool]],
 ) -> dict[str, dict[str, float]]:
     """Evaluate functions of images as ``config`` evaluates ``network``.
 
-    Logits are resized to the annotation's size by the network's own post-processing; so are
-    labels, as logits of 0 and 1.
+    A segmentor's post-processing resizes logits to the size of the annotation. Labels are resized
+    in the same way, as logits of 0 and 1.
 
     Args:
-        network: for its preprocessing and post-processing.
-        config: its ``test_dataloader`` and ``test_evaluator`` are used.
-        predictors: by name, a function and whether it takes raw images, as
-            :class:`mmkd.deploy.deployed.Deployed` says.
+        network: A segmentor or classifier, for its preprocessing and post-processing.
+        config: Gives ``test_dataloader`` and ``test_evaluator``.
+        predictors: By name, a function and whether it takes raw images, see
+            :class:`mmkd.deploy.export_model.ExportModel`.
 
     Returns:
-        The metrics by predictor.
+        The metrics of each predictor.
     """
     loader = _one_by_one(config.test_dataloader)
     evaluators = {name: Evaluator(config.test_evaluator) for name in predictors}
@@ -44,23 +45,29 @@ def segmentation_scores(
         for name, (predict, takes_raw) in predictors.items():
             images = raw_images(batch) if takes_raw else ready['inputs']
             (output,) = predict(images)
-            samples = network.postprocess_result(
-                _logits(output, network), copy.deepcopy(ready['data_samples'])
-            )
+            samples = _predict(network, output, copy.deepcopy(ready['data_samples']))
             evaluators[name].process(data_samples=samples, data_batch=batch)
         progress.update()
     print()
     return {name: e.evaluate(len(loader.dataset)) for name, e in evaluators.items()}
 
 
-def images_of(network: BaseSegmentor, dataloader: dict, count: int, raw: bool) -> Iterator[Tensor]:
-    """The first ``count`` images of a dataloader's data set, one by one, raw or preprocessed."""
-    for _, batch in zip(range(count), _one_by_one(dataloader), strict=False):
+def evaluation_images(
+    network: nn.Module, dataloader: dict, count: int, raw: bool
+) -> Iterator[Tensor]:
+    """Yield the first ``count`` images of a dataloader's dataset, raw or preprocessed."""
+    for batch in evaluation_batches(dataloader, count):
         yield raw_images(batch) if raw else network.data_preprocessor(batch, False)['inputs']
 
 
+def evaluation_batches(dataloader: dict, count: int) -> Iterator[dict]:
+    """Yield the first ``count`` samples of a dataloader's dataset, as batches of one."""
+    for _, batch in zip(range(count), _one_by_one(dataloader), strict=False):
+        yield batch
+
+
 def raw_images(batch: dict) -> Tensor:
-    """(N, H, W, 3), uint8, BGR, of a batch as a data loader gives it."""
+    """Return (B, H, W, 3), uint8, BGR, of a data loader's batch."""
     return torch.stack(list(batch['inputs'])).permute(0, 2, 3, 1).contiguous()
 
 
@@ -71,11 +78,22 @@ def _one_by_one(dataloader: dict) -> torch.utils.data.DataLoader:
     return Runner.build_dataloader(dict(kept, **changes))
 
 
-def _logits(output: Tensor, network: BaseSegmentor) -> Tensor:
-    """Logits (N, K, H, W) of an output that may be labels (N, H, W)."""
+def _predict(
+    network: nn.Module, output: Tensor, samples: list[BaseDataElement]
+) -> list[BaseDataElement]:
+    """Return the samples with the prediction that a file's output is."""
+    if is_classifier(network):
+        for sample, scores in zip(samples, output, strict=True):
+            sample.set_pred_score(scores).set_pred_label(scores.argmax())
+        return samples
+    return network.postprocess_result(_logits(output, network), samples)
+
+
+def _logits(output: Tensor, network: nn.Module) -> Tensor:
+    """Return logits (B, K, H, W) of an output that may be labels (B, H, W)."""
     if output.is_floating_point():
         return output
     classes = network.decode_head.num_classes
-    if network.decode_head.out_channels == 1:  # what the threshold is on: a sigmoid
+    if network.decode_head.out_channels == 1:  # the threshold applies to a sigmoid
         return output[:, None].float() * 2e4 - 1e4
     return functional.one_hot(output.long(), classes).permute(0, 3, 1, 2).float()

@@ -1,3 +1,3 @@
-"""What surrounds training: hooks, files, launching, preparing the teacher."""
+"""What surrounds training: hooks, launching, preparation of the teacher."""
 
-from mmkd.engine import files, hooks  # noqa: F401  (registers the backend and the hooks)
+from mmkd.engine import hooks  # noqa: F401  (registers)

@@ -1,4 +1,4 @@
-"""One training in a folder at a time."""
+"""Allow one training at a time in a folder."""
 
 import fcntl
 import math
@@ -14,15 +14,15 @@ from mmengine.logging import print_log
 
 from mmkd.errors import UserError
 
-HELD_FOR_ME = 'MMKD_LOCKED_FOLDER'
-"""Environment variable: the folder that a training's parent process has locked for it."""
+LOCKED_BY_PARENT = 'MMKD_LOCKED_FOLDER'
+"""Environment variable with the folder that a training's parent process has locked for it."""
 
 
 def lock_folder(folder: Path) -> IO:
-    """Lock a training's folder until the file returned is closed, here and where it is inherited.
+    """Lock a training's folder until the returned file is closed in all processes that inherit it.
 
     Raises:
-        BlockingIOError: another training has it.
+        BlockingIOError: Another training holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = open(folder / '.lock', 'w')
@@ -35,24 +35,24 @@ def lock_folder(folder: Path) -> IO:
 
 
 @contextmanager
-def alone_in(folder: Path, *, patience: float = math.inf) -> Iterator[None]:
+def exclusive_folder(folder: Path, *, patience: float = math.inf) -> Iterator[None]:
     """Hold the lock on a folder for all processes that train together.
 
-    While another training has it this waits, and says so.
+    If another training holds the lock, this waits and logs a message.
 
     Args:
-        folder: the training's folder.
-        patience: how long to wait, in seconds.
+        folder: The training's folder.
+        patience: Maximum time to wait, in seconds.
 
     Raises:
-        UserError: the other training has it still.
+        UserError: The other training still holds the lock.
     """
-    if os.environ.get(HELD_FOR_ME) == str(folder.resolve()):
+    if os.environ.get(LOCKED_BY_PARENT) == str(folder.resolve()):
         yield
         return
     begin, waits = time.monotonic(), False
     while True:
-        # The first process holds it for all; the others ask along, for none may wait too long.
+        # The first process holds it for all. The others take part in the loop, so none times out.
         lock = _locked(folder) if is_main_process() else None
         facts = [lock is not None, time.monotonic() - begin > patience]
         broadcast_object_list(facts)
@@ -61,17 +61,17 @@ def alone_in(folder: Path, *, patience: float = math.inf) -> Iterator[None]:
             break
         if tired:
             raise UserError(
-                f'another training runs in {folder}; wait for its end, or choose another folder'
+                f'{folder}: expected no other training; wait for its end, or choose another folder'
             )
         if not waits:
-            print_log(f'waiting for the training that goes on in {folder}')
+            print_log(f'waiting for the training that runs in {folder}')
         waits = True
         time.sleep(0.5)
     with lock or nullcontext():
         try:
             yield
         finally:
-            if lock:  # data loaders' processes may still hold the file open
+            if lock:  # data loaders' processes can still hold the file open
                 fcntl.flock(lock, fcntl.LOCK_UN)
 
 

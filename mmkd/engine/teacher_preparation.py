@@ -1,4 +1,4 @@
-"""A teacher whose checkpoint is not there yet is trained first, by its own config."""
+"""Train a missing teacher first, by its own config."""
 
 import copy
 import gc
@@ -13,78 +13,110 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmkd.configs import (
-    check_checkpoint_hook,
-    is_distillation,
-    keeps_its_best,
-    load_config,
-    model_config,
+from mmkd.config.checks import (
+    check_training,
+    has_best_checkpoint_hook,
+    settle_worker_options,
 )
-from mmkd.engine.folder_lock import alone_in
-from mmkd.engine.hooks.best_checkpoint_hook import unfinished_mark
-from mmkd.engine.hooks.class_count_hook import check_class_count
+from mmkd.config.load import load_config
+from mmkd.config.student import is_distillation, model_config
+from mmkd.datasets.class_occurrence import report_absent_classes
+from mmkd.datasets.class_order import check_class_order, classes_of
+from mmkd.distillation.rng import preserve_rng_state
+from mmkd.engine.check_load_from import check_load_from
+from mmkd.engine.distill_runner import DistillRunner
+from mmkd.engine.folder_lock import exclusive_folder
+from mmkd.engine.hooks.check_num_classes_hook import check_num_classes
+from mmkd.engine.hooks.loss_weight_hook import LossWeightHook
+from mmkd.engine.hooks.unfinished_training_hook import unfinished_mark
+from mmkd.engine.hooks.unlabelled_images_hook import UnlabelledImagesHook
 from mmkd.engine.launch import resume_from_work_dir, set_launcher, show_progress
-from mmkd.engine.randomness import random_state_kept
-from mmkd.engine.starting_weights import check_starting_weights
 from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
-from mmkd.teacher import check_teacher_keys
+from mmkd.teachers import check_teacher_keys, check_weights_exist, teacher_kind
 
 
 def prepare_teacher(config: Config, *, train: bool = True) -> None:
     """Make sure that the checkpoint of a distillation config's teacher exists.
 
-    The teacher trains into the checkpoint's folder, on the processes that will distil, and
-    resumes there if an earlier preparation was cut short. Of several jobs that want it, one trains
-    it and the others wait.
+    Only a teacher with a ``config`` can be trained. It trains into the checkpoint's folder, on the
+    processes that will distil. It resumes there if an earlier preparation was interrupted. If
+    several jobs need it, one trains it and the others wait.
 
     Args:
-        config: the distillation config; other configs are left alone.
-        train: whether a missing teacher may be trained.
+        config: The distillation config; other configs are ignored.
+        train: Whether to train a missing teacher.
 
     Raises:
-        UserError: the checkpoint is missing and ``train`` is false, or the teacher's own
-            training does not yield it.
+        UserError: The checkpoint is missing and ``train`` is false, or the teacher's training does
+            not produce it.
     """
     if not is_distillation(config):
         return
     teacher = config.model.teacher
     check_teacher_keys(teacher)
+    if teacher_kind(teacher) != 'config':
+        check_weights_exist(teacher)
+        return
     checkpoint = teacher.checkpoint
     if teacher_is_ready(checkpoint):
         return
     if not train:
         raise UserError(
-            f'model.teacher.checkpoint={checkpoint} is missing or half trained; train it by '
+            f'model.teacher.checkpoint={checkpoint}: expected a trained teacher; train it with '
             f'tools/train.py {teacher.config}, or leave out --require-teacher'
         )
+    _check_no_circle(config)
     check_trainable(teacher.config, checkpoint)
-    _try_out(config)
-    with alone_in(Path(checkpoint).parent):
+    _dry_run_training(config)
+    with exclusive_folder(Path(checkpoint).parent):
         if not teacher_is_ready(checkpoint):
             _train(config)
 
 
-def check_trainable(config: str, checkpoint: str) -> None:
-    """Check that training a teacher's config would yield its checkpoint.
+def _check_no_circle(config: Config) -> None:
+    """Check that no missing teacher needs its own training, by its teacher or that one's teacher.
 
     Raises:
-        UserError: it would yield another file, or none.
+        UserError: One does.
+    """
+    folders = []
+    while is_distillation(config):
+        teacher = config.model.teacher
+        if teacher_kind(teacher) != 'config' or teacher_is_ready(teacher.checkpoint):
+            return
+        folder = Path(teacher.checkpoint).parent.resolve()
+        if folder in folders:
+            raise UserError(
+                f'model.teacher.checkpoint={teacher.checkpoint}: expected a teacher that is there '
+                f'before its own training; {teacher.config} needs it as its teacher: change '
+                'model.teacher.config'
+            )
+        folders.append(folder)
+        config = load_config(teacher.config)
+
+
+def check_trainable(config: str, checkpoint: str) -> None:
+    """Check that training a teacher's config would produce its checkpoint.
+
+    Raises:
+        UserError: It would produce another file, or none.
     """
     if Path(checkpoint).name != 'best.pth':
         raise UserError(
-            f'model.teacher.checkpoint={checkpoint} does not exist, and training '
-            f'{config} would yield best.pth; allowed: an existing file or .../best.pth'
+            f'model.teacher.checkpoint={checkpoint}: expected an existing file or .../best.pth, '
+            f'which training {config} produces'
         )
     own = load_config(config)
     hook = (own.get('default_hooks') or {}).get('checkpoint') or {}
-    if not own.get('val_cfg') or not keeps_its_best(own) or not hook.get('save_best'):
+    if not own.get('val_cfg') or not has_best_checkpoint_hook(own) or not hook.get('save_best'):
         raise UserError(
-            f'{config} cannot be trained as a teacher: it needs val_cfg and default_hooks with '
-            'checkpoint.save_best and mmkd.BestCheckpointHook'
+            f'{config}: expected val_cfg, and default_hooks with checkpoint.save_best and '
+            'mmkd.BestCheckpointHook, to train it as a teacher'
         )
-    check_checkpoint_hook(own)
+    settle_worker_options(own)
+    check_training(own)
 
 
 def _train(config: Config) -> None:
@@ -92,52 +124,81 @@ def _train(config: Config) -> None:
     checkpoint = teacher.checkpoint
     print_log(f'teacher {checkpoint} is missing or half trained: training {teacher.config} first')
     own = load_config(teacher.config)
+    settle_worker_options(own)
     own.work_dir = str(Path(checkpoint).parent)
     prepare_teacher(own)
     resume_from_work_dir(own)
-    check_starting_weights(own, resumed_by='model.teacher, half trained')
-    # A visualizer of another name: the student's run must not write into the teacher's.
+    check_load_from(own, resumed_by='model.teacher, half trained')
+    # Use another name for the visualizer, so that the student does not write into the teacher's.
     visualizer = own.setdefault('visualizer', dict(type='Visualizer'))
     visualizer.name = str(Path(checkpoint).parent.resolve())
     set_launcher(own, config.get('launcher', 'none'))
     show_progress(own)
-    Runner.from_cfg(own).train()
-    gc.collect()  # the runner lies in reference cycles, with its optimiser and data loaders
+    DistillRunner.from_cfg(own).train()
+    gc.collect()  # reference cycles hold the runner with its optimizer and data loaders
     if not teacher_is_ready(checkpoint):
         raise UserError(
-            f'training {teacher.config} left no {checkpoint}; '
-            f'delete {own.work_dir} to train it from the start'
+            f'{checkpoint}: expected this file from training {teacher.config}; delete '
+            f'{own.work_dir} to train it again'
         )
 
 
-def _try_out(config: Config) -> None:
-    """Build what will follow the teacher's training, so that its errors come before it."""
+def _dry_run_training(config: Config) -> None:
+    """Build what follows the teacher's training and try a step, so that its errors come first.
+
+    Raises:
+        UserError: A step of training, or of validation, fails.
+    """
     own = load_config(config.model.teacher.config)
-    with tempfile.TemporaryDirectory() as folder, random_state_kept():
+    with tempfile.TemporaryDirectory() as folder, preserve_rng_state():
         random = str(Path(folder) / 'random.pth')
         with DefaultScope.overwrite_default_scope(own.get('default_scope')):
             torch.save(MODELS.build(model_config(own)).state_dict(), random)
         trial = copy.deepcopy(config)
-        trial.model.teacher = dict(config=config.model.teacher.config, checkpoint=random)
+        trial.model.teacher.checkpoint = random
         with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')):
-            _build_for_training(trial, folder)
-    gc.collect()  # the trial's runner lies in reference cycles, and its networks may be on the GPU
+            _try_step(_build_for_training(trial, folder))
+    gc.collect()  # reference cycles hold the runner, and its networks can be on the GPU
     Path(config.work_dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=config.work_dir):
         pass
 
 
-def _build_for_training(config: Config, folder: str) -> None:
-    """Build all that ``Runner.train`` would, under names and in a folder of the trial's own."""
+def _try_step(runner: Runner) -> None:
+    """Train one batch and validate one, on networks that are thrown away."""
+    batch = next(iter(runner.train_dataloader))
+    try:
+        for hook in runner.hooks:
+            if isinstance(hook, UnlabelledImagesHook):
+                hook.before_train(runner)
+            if isinstance(hook, LossWeightHook | UnlabelledImagesHook):
+                hook.before_train_iter(runner, 0, batch)
+        runner.model.train()
+        runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+        if runner.val_loop is not None:
+            runner.model.eval()
+            with torch.no_grad():
+                runner.model.val_step(next(iter(runner.val_loop.dataloader)))
+    except UserError:
+        raise
+    except Exception as error:  # a layer, a loss or an optimiser may raise anything
+        reason = ' '.join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f'one step of this training, tried before the teacher trains, fails: {reason}'
+        ) from error
+
+
+def _build_for_training(config: Config, folder: str) -> Runner:
+    """Build all that ``Runner.train`` would, under separate names and in a separate folder."""
     loaders = {
         key: Runner.build_dataloader(config[key], seed=0)
         for key in ('train_dataloader', 'val_dataloader')
         if config.get(key)
     }
-    for loader in loaders.values():  # a loop may begin to iterate, which is not to start processes
+    for loader in loaders.values():  # a loop can start to iterate, which must not start processes
         loader.num_workers = loader.timeout = 0
     parts = {key: config[key] for key in inspect.signature(Runner).parameters if key in config}
-    # What the process would keep is left out: flags of cuDNN, and backends that report elsewhere.
+    # Leave out what the process would keep: cuDNN flags, and backends that report elsewhere.
     parts.pop('env_cfg', None)
     visualizer = dict(parts.get('visualizer') or dict(type='Visualizer'))
     parts |= loaders | dict(
@@ -149,20 +210,27 @@ def _build_for_training(config: Config, folder: str) -> None:
         randomness=dict(seed=0),
         cfg=config,
     )
-    runner = Runner(**parts)
+    runner = DistillRunner(**parts)
     for loader in loaders.values():
-        check_class_count(unwrapped(runner.model), loader.dataset.metainfo.get('classes'))
+        check_num_classes(unwrapped(runner.model), classes_of(loader.dataset))
+    classes = {key: classes_of(loader.dataset) for key, loader in loaders.items()}
+    check_class_order(
+        'val_dataloader', classes.get('val_dataloader'), classes['train_dataloader'],
+        'train_dataloader',
+    )  # fmt: skip
+    report_absent_classes(loaders['train_dataloader'].dataset)
     _ = runner.train_loop, runner.val_loop
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     if runner.param_schedulers is not None:
         runner.build_param_scheduler(runner.param_schedulers)
+    return runner
 
 
 def teacher_is_ready(path: str) -> bool:
-    """Whether a teacher's checkpoint is there and its training has ended; one on the web is."""
+    """Return whether a teacher's checkpoint exists and its training is finished; True for URLs."""
     if path.startswith(('http://', 'https://')):
         return True
-    # The first process decides for all: they must agree on whether to train together.
+    # The first process decides for all, because they must agree whether to train.
     ready = [Path(path).is_file() and not unfinished_mark(Path(path).parent).exists()]
     broadcast_object_list(ready)
     return ready[0]

@@ -1,4 +1,8 @@
-"""Distillation losses, one registered method a file."""
+"""Distillation losses, one registered method per file.
+
+Every loss computes in float32, or in float64 if an input is float64, with or without autocast. The
+teacher's side is detached. Shapes use the letters of :mod:`mmkd.ops`.
+"""
 
 from mmkd.losses.activation_at_loss import ActivationATLoss
 from mmkd.losses.cwd_loss import CWDLoss
@@ -9,6 +13,7 @@ from mmkd.losses.frs_feature_loss import FRSFeatureLoss
 from mmkd.losses.frs_head_loss import FRSHeadLoss
 from mmkd.losses.gradient_at_loss import GradientATLoss
 from mmkd.losses.logit_kd_loss import LogitKDLoss
+from mmkd.losses.pkd_loss import PKDLoss
 from mmkd.losses.spectral_graph_loss import SpectralGraphLoss
 from mmkd.losses.spectrum_loss import SpectrumLoss
 
@@ -22,6 +27,7 @@ __all__ = [
     'FrequencyAttentionLoss',
     'GradientATLoss',
     'LogitKDLoss',
+    'PKDLoss',
     'SpectralGraphLoss',
     'SpectrumLoss',
 ]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from mmkd.errors import UserError
+from mmkd.errors import UserError, check_choice, check_number
 from mmkd.ops.attention import (
     attention_map,
     check_distance,
@@ -15,7 +13,7 @@ from mmkd.ops.attention import (
     map_distance,
     normalise_map,
 )
-from mmkd.ops.features import feature_pair, resize, smaller_size
+from mmkd.ops.features import cast_feature_pair, common_size, resize
 from mmkd.ops.fourier import fourier_resize
 from mmkd.registry import MODELS
 
@@ -24,25 +22,21 @@ _RESIZES = ('bilinear', 'fourier')
 
 @MODELS.register_module()
 class ActivationATLoss(nn.Module):
-    """Ask the student to look where the teacher looks.
+    """Train the student to look where the teacher looks.
 
-    A feature ``F`` becomes one map, ``Q = sum_c |F_c|^p`` or ``Q = max_c |F_c|^p``, and every
-    map is scaled to unit length, ``A = Q / (||Q||_2 + eps)``. The three mappings of the paper are
-    ``sum`` with ``p=1``, ``sum`` with ``p`` and ``max`` with ``p``. The value is one of
+    A feature ``F`` becomes one map, ``Q = sum_c |F_c|^p`` or ``Q = max_c |F_c|^p``. Each map is
+    scaled to unit length, ``A = Q / (||Q||_2 + eps)``. The paper's three mappings are ``sum`` with
+    ``p=1``, ``sum`` with ``p`` and ``max`` with ``p``. The value is one of
 
-    * ``l2_batch``: ``||A_S - A_T||_2`` over the whole batch, divided by N. It falls as
-      ``1 / sqrt(N)`` when a batch is repeated: one norm is taken of all samples together.
-    * ``l2``: the mean over samples of ``||A_S - A_T||_2``, in [0, sqrt(2)].
-    * ``mse``: the mean square of ``A_S - A_T`` over samples and pixels, as in the code that the
-      paper's authors released. Unit maps have squares of mean ``1 / (H W)``, hence its size.
+    * ``l2_batch``: ``||A_S - A_T||_2`` over the whole batch, divided by B. One norm covers all
+      samples, so the value falls as ``1 / sqrt(B)`` when a batch is repeated.
+    * ``l2``: ``||A_S - A_T||_2``, averaged over samples, in [0, sqrt(2)].
+    * ``mse``: the mean square of ``A_S - A_T`` over samples and pixels, as in the authors' code.
+      The squares of a unit map average ``1 / (H W)``, so the value is small.
 
-    Where sizes differ, the larger ``Q`` is brought to the smaller height and width before it is
-    scaled. A term with a list of taps compares layer by layer: the values are added, each with
-    weight 1. Channel counts may differ. Scaling either side's features changes nothing, as long
-    as ``||Q||_2`` stays well above ``eps``.
-
-    Computed in float32, or in float64 where an input is, whatever the autocast type. The
-    teacher's side is detached.
+    If sizes differ, the larger ``Q`` is resized to the smaller height and width before scaling. A
+    term with a list of taps compares layer by layer and adds the values. Channel counts may differ.
+    Scaling the features of a side changes nothing, as long as ``||Q||_2`` stays well above ``eps``.
 
     Source: Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017, section 3.1
     (https://arxiv.org/abs/1612.03928).
@@ -52,10 +46,10 @@ class ActivationATLoss(nn.Module):
         p: Exponent, >= 1.
         distance: ``'l2_batch'``, ``'l2'`` or ``'mse'``.
         eps: Added to the norm, > 0.
-        resize: ``'bilinear'``, or ``'fourier'``: exact for the band that the smaller map holds.
+        resize: ``'bilinear'``, or ``'fourier'``, which is exact up to the smaller map's Nyquist.
 
     Raises:
-        UserError: A parameter is outside what is allowed.
+        UserError: A parameter is out of range.
     """
 
     def __init__(
@@ -69,10 +63,8 @@ class ActivationATLoss(nn.Module):
         super().__init__()
         check_mapping(mapping, p)
         check_distance(distance)
-        if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < math.inf:
-            raise UserError(f'eps={eps!r} must be a number > 0')
-        if resize not in _RESIZES:
-            raise UserError(f'resize={resize!r} is not known; allowed: {", ".join(_RESIZES)}')
+        check_number('eps', eps, above=0)
+        check_choice('resize', resize, _RESIZES)
         self.mapping = mapping
         self.p = p
         self.distance = distance
@@ -82,11 +74,11 @@ class ActivationATLoss(nn.Module):
     def forward(
         self, student: Tensor | tuple[Tensor, ...], teacher: Tensor | tuple[Tensor, ...]
     ) -> Tensor:
-        """Return the 0-dim loss of one layer, or the sum over as many layers as are given.
+        """Return the 0-dim loss, summed over the layers.
 
         Args:
-            student: (N, C, H, W), or one such feature a layer.
-            teacher: (N, C', H', W'), or one such feature a layer.
+            student: (B, C, H, W), or one such feature per layer.
+            teacher: (B, C', H', W'), or one such feature per layer.
 
         Raises:
             UserError: The sides differ in layers or batch, or a feature is not 4-dimensional.
@@ -94,20 +86,20 @@ class ActivationATLoss(nn.Module):
         students, teachers = _layers(student), _layers(teacher)
         if len(students) != len(teachers):
             raise UserError(
-                f'ActivationATLoss compares layer by layer, got {len(students)} of the student '
-                f'and {len(teachers)} of the teacher'
+                f'ActivationATLoss: {len(students)} student and {len(teachers)} teacher layers: '
+                'expected the same number'
             )
         with torch.autocast(students[0].device.type, enabled=False):
             return sum(self._layer(*pair) for pair in zip(students, teachers, strict=True))
 
     def _layer(self, student: Tensor, teacher: Tensor) -> Tensor:
-        student, teacher = feature_pair('ActivationATLoss', student, teacher)
-        size = smaller_size(student, teacher)
+        student, teacher = cast_feature_pair('ActivationATLoss', student, teacher)
+        size = common_size(student, teacher)
         maps = (self._attention(student, size), self._attention(teacher, size))
         return map_distance(*maps, self.distance)
 
     def _attention(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
-        """The unit map A (N, h, w) of a feature."""
+        """Return the unit map ``A`` (B, h, w) of a feature."""
         q = attention_map(feature, self.mapping, self.p)
         if self.resize == 'fourier':
             q = fourier_resize(q, size)

@@ -1,4 +1,4 @@
-"""Feature imitation where the teacher finds anything."""
+"""Features of the teacher as targets, weighted by feature richness."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.errors import UserError
-from mmkd.ops.feature_richness import feature_richness, rich_feature_distance
-from mmkd.ops.features import feature_pair, pyramid_levels, resize, smaller_size
+from mmkd.ops.feature_richness import feature_richness, richness_weighted_mse
+from mmkd.ops.features import cast_feature_pair, common_size, pyramid_levels, resize
 from mmkd.registry import MODELS
 
 
 @MODELS.register_module()
 class FRSFeatureLoss(nn.Module):
-    """Ask the student's pyramid for the teacher's features, most where those are rich.
+    """Train the student's pyramid to give the teacher's features, weighted by feature richness.
 
-    At each level ``S = max_k sigmoid(score_k)`` of the teacher says how sure it is that a
-    location shows any class. The value is ``sum S (T - F)^2 / sum S``, squares summed over
-    channels and both sums taken over samples and positions, and is summed over levels.
+    At each level, ``S = max_k sigmoid(score_k)`` of the teacher is its highest class score at a
+    location. The value is ``sum S (T - F)^2 / sum S``. Squares are summed over channels, and both
+    sums run over samples and positions. Levels are added.
 
-    In a term, ``student`` and ``teacher`` list one tap of the pyramid a level, and
-    ``teacher_extra=dict(scores=[...])`` the teacher's class scores of the same levels; of a
-    two-stage detector, those of its region proposal network. The paper puts a 3x3 convolution
-    on each of the student's levels, ``adapter=dict(type='Conv2d', kernel_size=3, padding=1)``,
-    and raises the weight over 500 iterations. Where sizes differ, a level's larger side is
-    brought bilinearly to the smaller height and width.
+    In a term, ``student`` and ``teacher`` list one tap of the pyramid per level, and
+    ``loss_inputs=dict(scores=[...])`` lists the teacher's class scores of the same levels. For a
+    two-stage detector they are those of its region proposal network. The paper puts a 3x3
+    convolution on each student level, ``adapter=dict(type='Conv2d', kernel_size=3, padding=1)``,
+    and raises the weight over 500 iterations. If sizes differ, the larger side of a level is
+    resized bilinearly to the smaller height and width.
 
-    Computed in float32, or in float64 where an input is, whatever the autocast type. The
-    teacher's side and its scores are detached.
+    The teacher's scores are detached too.
 
     Source: Du et al., "Distilling Object Detectors with Feature Richness", NeurIPS 2021,
     section 3.2 (https://arxiv.org/abs/2111.00674).
@@ -42,28 +41,28 @@ class FRSFeatureLoss(nn.Module):
         """Return the 0-dim loss.
 
         Args:
-            student: Per level a feature (N, C, H, W); a tensor alone is one level.
-            teacher: Per level a feature (N, C, H', W').
-            scores: Per level the teacher's class scores before the sigmoid (N, K, H', W').
+            student: A feature (B, C, H, W) per level; a single tensor is one level.
+            teacher: A feature (B, C, H', W') per level.
+            scores: The teacher's class logits (B, K, H', W') per level.
 
         Raises:
-            UserError: Levels, batches or channels differ, or scores and features of the
-                teacher are of different levels.
+            UserError: Levels, batches or channels differ, or the teacher's scores and features have
+                different levels.
         """
         levels = pyramid_levels('FRSFeatureLoss', student=student, teacher=teacher, scores=scores)
         return sum(self._level(*level) for level in levels)
 
     def _level(self, student: Tensor, teacher: Tensor, scores: Tensor) -> Tensor:
-        student, teacher = feature_pair('FRSFeatureLoss', student, teacher, same_channels=True)
+        student, teacher = cast_feature_pair('FRSFeatureLoss', student, teacher, same_channels=True)
         if scores.ndim != 4 or (len(scores), *scores.shape[2:]) != (
             len(teacher),
             *teacher.shape[2:],
         ):
             raise UserError(
-                "FRSFeatureLoss takes the scores of the teacher's level, of one size with its "
-                f'feature {tuple(teacher.shape)}, got {tuple(scores.shape)}'
+                f"FRSFeatureLoss: scores {tuple(scores.shape)}: expected the teacher's scores at "
+                f'the size of its feature {tuple(teacher.shape)}'
             )
-        size = smaller_size(student, teacher)
+        size = common_size(student, teacher)
         with torch.autocast(student.device.type, enabled=False):
             richness = feature_richness(resize(scores.detach().to(teacher.dtype), size))
-            return rich_feature_distance(resize(student, size), resize(teacher, size), richness)
+            return richness_weighted_mse(resize(student, size), resize(teacher, size), richness)

@@ -1,18 +1,19 @@
-"""The teacher's graph between patches, reduced to its objects, as a target."""
+"""The teacher's graph between patches, reduced to its leading eigenpairs, as a target."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from mmkd.affinities.node_weights import Side, node_weights
+from mmkd.losses.affinities.node_affinities import Side, build_affinity, node_affinities
 from mmkd.ops.graph import (
     adjacency,
     check_gamma,
     check_heads,
+    gram_graph,
     graph_distance,
-    head_shares,
-    object_graph,
+    head_weights,
+    low_rank_target,
     spectral_matrix,
 )
 from mmkd.ops.nodes import check_nodes
@@ -22,38 +23,34 @@ from mmkd.registry import MODELS
 
 @MODELS.register_module()
 class SpectralGraphLoss(nn.Module):
-    """Ask for the graph between patches that the teacher draws, without its noise.
+    """Train the student's graph between patches to match a low-rank version of the teacher's.
 
     Both sides become graphs ``S`` over one grid of nodes as in ``SpectrumLoss``, averaged over
-    heads. Of the teacher's, ``S = U V U^T``, the fewest eigenpairs are kept whose squared
-    eigenvalues make up ``energy`` of all; of those, large ones are amplified and small ones damped,
+    heads. Of the teacher's ``S = U V U^T``, the fewest eigenpairs are kept whose squared
+    eigenvalues add up to the share ``energy``. Then large eigenvalues grow and small ones shrink,
 
         ``phi(v) = v (|v| / mean |v|)^gamma``,
 
-    brought back to the same sum of squares. The value is the mean over samples of the squared
-    Frobenius distance between the student's graph and ``U phi(V) U^T``, both scaled to unit norm.
-    It lies in [0, 4] and depends neither on the number of nodes nor on how sharp attention is
-    overall. Equal inputs are at 0 only where nothing is cut or scaled (``energy=1, gamma=0``): else
-    the target is another graph than the teacher's.
-
-    Computed in float32, or in float64 where an input is, whatever the autocast type. The
-    teacher's side is detached.
+    rescaled to the same sum of squares. The value is the squared Frobenius distance between the
+    student's graph and ``U phi(V) U^T``, both scaled to unit norm, averaged over samples. It lies
+    in [0, 4] and does not depend on the number of nodes. Equal inputs give 0 only with ``energy=1,
+    gamma=0``: otherwise the target differs from the teacher's graph.
 
     After Kim et al., "Distilling Spectral Graph for Object-Context Aware Open-Vocabulary Semantic
     Segmentation", CVPR 2025, section 3.2 (https://arxiv.org/abs/2411.17150). What differs: there
-    the reduced graph replaces attention in a network that has some and is not trained; here it is
-    the target of a student that has none, and ``phi`` is a power that keeps the energy.
+    the reduced graph replaces the attention of a network that is not trained. Here it is the target
+    of a student without attention, and ``phi`` is a power that keeps the energy.
 
     Args:
-        affinity: A registered graph builder, for sides that are features.
+        affinity: Config of a registered graph builder, for sides that are features.
         energy: Share of the squared eigenvalues to keep, in (0, 1]; 1 keeps every eigenpair.
-        gamma: Exponent of ``phi``, >= 0; 0 leaves the eigenvalues as they are.
+        gamma: Exponent of ``phi``, >= 0; 0 leaves the eigenvalues unchanged.
         heads: Which of the teacher's heads count, as in ``SpectrumLoss``.
-        rank: Leading eigenvalues by which ``heads='select'`` chooses, >= 1.
+        rank: Number of leading eigenvalues by which ``heads='select'`` chooses, >= 1.
         nodes: (height, width) of the grid of nodes, as in ``SpectrumLoss``.
 
     Raises:
-        UserError: A parameter is outside what is allowed.
+        UserError: A parameter is out of range.
     """
 
     def __init__(
@@ -70,9 +67,7 @@ class SpectralGraphLoss(nn.Module):
         check_gamma(gamma)
         check_heads(heads, rank)
         check_nodes(nodes)
-        self.affinity = MODELS.build(
-            dict(affinity or dict(type='SimilarityAffinity'), _scope_='mmkd')
-        )
+        self.affinity = build_affinity(affinity)
         self.energy = energy
         self.gamma = gamma
         self.heads = heads
@@ -84,24 +79,25 @@ class SpectralGraphLoss(nn.Module):
 
         Args:
             student: A feature (B, C, H, W), or the attention or scan of a block.
-            teacher: The same, of other channels, heads and size if need be.
+            teacher: Likewise; channels, heads and size may differ.
 
         Raises:
             UserError: A side is neither, or the two do not fit each other.
         """
         student, teacher = self.graphs(student, teacher)
         with torch.autocast(student.device.type, enabled=False):
-            return graph_distance(student, object_graph(teacher, self.energy, self.gamma))
+            return graph_distance(student, low_rank_target(teacher, self.energy, self.gamma))
 
     def graphs(self, student: Side, teacher: Side) -> tuple[Tensor, Tensor]:
-        """The student's graph and that of the teacher's heads that count, (B, n, n) each."""
-        student, teacher, gram = node_weights(
+        """Return the graphs of the student and of the teacher's chosen heads, (B, n, n) each."""
+        student, teacher, gram = node_affinities(
             'SpectralGraphLoss', self.affinity, student, teacher, self.nodes
         )
         with torch.autocast(student.device.type, enabled=False):
-            shares = head_shares(spectral_matrix(teacher, gram=gram), self.heads, self.rank)
-            teacher = (adjacency(teacher, gram) * shares[..., None, None]).sum(1)
-            return adjacency(student, gram).mean(1), teacher
+            shares = head_weights(spectral_matrix(teacher, gram=gram), self.heads, self.rank)
+            to_graph = gram_graph if gram else adjacency
+            teacher = (to_graph(teacher) * shares[..., None, None]).sum(1)
+            return to_graph(student).mean(1), teacher
 
     def extra_repr(self) -> str:
         return (

@@ -1,16 +1,16 @@
-"""The eigenvalues of the graph that a network draws between the patches of an image."""
+"""The eigenvalues of a network's graph between the patches of an image."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from mmkd.affinities.node_weights import Side, node_weights
-from mmkd.errors import UserError
+from mmkd.errors import check_choice
+from mmkd.losses.affinities.node_affinities import Side, build_affinity, node_affinities
 from mmkd.ops.graph import (
     check_graph,
     check_heads,
-    head_shares,
+    head_weights,
     leading_spectrum,
     spectral_matrix,
 )
@@ -23,46 +23,42 @@ _DISTANCES = ('l2', 'wasserstein')
 
 @MODELS.register_module()
 class SpectrumLoss(nn.Module):
-    """Ask for a graph between patches that falls into parts as the teacher's does.
+    """Train the student's graph between patches to have the eigenvalues of the teacher's.
 
-    The spectrum of a graph says how many groups of nodes it has and how tightly they hold
-    together, and not which nodes those are: renumbering the nodes leaves it as it is. It is the
-    mildest of demands on a student.
+    The eigenvalues say how many groups of nodes a graph has and how tightly they are connected, but
+    not which nodes they are: reordering the nodes changes nothing. This is a weak constraint.
 
-    Both sides are brought to one grid of nodes. An attention tap is a graph already, one a head;
-    a feature becomes one by ``affinity``. With weights ``W`` the graph is ``S = (W + W^T) / 2``,
-    or, for both sides, ``S = W W^T / tr`` where attention has fewer keys than queries (spatial
-    reduction). The value is the mean over samples of the distance between the ``k`` leading
-    eigenvalues,
+    Both sides are brought to one grid of nodes. An attention tap is already a graph, one per head;
+    ``affinity`` turns a feature into one. An affinity ``W`` gives the graph ``S = (W + W^T) / 2``.
+    If an attention has fewer keys than queries (spatial reduction), both sides use
+    ``S = W W^T / tr(W W^T)``. The value is the distance between the ``k`` leading eigenvalues,
+    averaged over samples:
 
-    * ``graph='adjacency'``: the largest of ``S``, or
-    * ``graph='laplacian'``: the smallest of ``I - D^-1/2 S D^-1/2``, ``D`` the row sums of ``S``,
+    * ``graph='adjacency'``: the largest of ``S``;
+    * ``graph='laplacian'``: the smallest of ``I - D^-1/2 S D^-1/2``, with ``D`` the row sums of
+      ``S``.
 
-    taken in order: ``l2`` is the norm of the difference, ``wasserstein`` the mean of its absolute
-    values, which is the Wasserstein-1 distance of the two sets. Eigenvalues are averaged over the
-    heads of a side. There is no gradient through eigenvectors; repeated eigenvalues do no harm.
-
-    Computed in float32, or in float64 where an input is, whatever the autocast type. The
-    teacher's side is detached.
+    They are compared in order. ``l2`` is the norm of the difference. ``wasserstein`` is the mean
+    absolute difference, the Wasserstein-1 distance of the two sets. Eigenvalues are averaged over
+    the heads of a side. No gradient passes through eigenvectors, so repeated eigenvalues are safe.
 
     After Kim et al., "Distilling Spectral Graph for Object-Context Aware Open-Vocabulary Semantic
-    Segmentation", CVPR 2025, section 3.2 (https://arxiv.org/abs/2411.17150), who compare heads by
-    their eigenvalues; here a student is trained on them.
+    Segmentation", CVPR 2025, section 3.2 (https://arxiv.org/abs/2411.17150). They compare heads by
+    their eigenvalues; this loss trains a student on them.
 
     Args:
-        affinity: A registered graph builder, for sides that are features.
+        affinity: Config of a registered graph builder, for sides that are features.
         graph: ``'adjacency'`` or ``'laplacian'``.
-        heads: Which of the teacher's heads count: ``'mean'`` all of them, ``'select'`` those whose
-            ``rank`` leading eigenvalues hold a share of the energy that is no less than the mean
-            share of all heads.
-        k: Leading eigenvalues to compare, >= 1; all where there are fewer nodes.
-        rank: Leading eigenvalues by which ``'select'`` chooses, >= 1.
+        heads: Which of the teacher's heads count: ``'mean'`` for all, ``'select'`` for those with
+            at least the average share of their energy in the ``rank`` leading eigenvalues.
+        k: Number of leading eigenvalues to compare, >= 1; all if there are fewer nodes.
+        rank: Number of leading eigenvalues by which ``'select'`` chooses, >= 1.
         distance: ``'l2'`` or ``'wasserstein'``.
-        nodes: (height, width) of the grid of nodes, at most 1024 in all; by default the smaller of
-            the two sides' heights and widths, shrunk evenly to at most 1024 nodes.
+        nodes: (height, width) of the grid of nodes, at most 1024 in all. The default is the smaller
+            of the two sides' heights and widths, shrunk evenly to at most 1024 nodes.
 
     Raises:
-        UserError: A parameter is outside what is allowed.
+        UserError: A parameter is out of range.
     """
 
     def __init__(
@@ -80,11 +76,8 @@ class SpectrumLoss(nn.Module):
         check_count(k)
         check_nodes(nodes)
         check_heads(heads, rank)
-        if distance not in _DISTANCES:
-            raise UserError(f'distance={distance!r} is not known; allowed: {", ".join(_DISTANCES)}')
-        self.affinity = MODELS.build(
-            dict(affinity or dict(type='SimilarityAffinity'), _scope_='mmkd')
-        )
+        check_choice('distance', distance, _DISTANCES)
+        self.affinity = build_affinity(affinity)
         self.graph = graph
         self.heads = heads
         self.k = k
@@ -97,12 +90,12 @@ class SpectrumLoss(nn.Module):
 
         Args:
             student: A feature (B, C, H, W), or the attention or scan of a block.
-            teacher: The same, of other channels, heads and size if need be.
+            teacher: Likewise; channels, heads and size may differ.
 
         Raises:
             UserError: A side is neither, or the two do not fit each other.
         """
-        student, teacher, gram = node_weights(
+        student, teacher, gram = node_affinities(
             'SpectrumLoss', self.affinity, student, teacher, self.nodes
         )
         with torch.autocast(student.device.type, enabled=False):
@@ -113,11 +106,11 @@ class SpectrumLoss(nn.Module):
                 return difference.abs().mean()
             return torch.linalg.vector_norm(difference, dim=-1).mean()
 
-    def _spectrum(self, weights: Tensor, heads: str, gram: bool) -> Tensor:
-        """Leading eigenvalues (B, k), averaged over heads."""
-        matrix = spectral_matrix(weights, self.graph, gram)
-        values = leading_spectrum(matrix, weights.shape[-2], self.k, self.graph)
-        return (values * head_shares(matrix, heads, self.rank)[..., None]).sum(1)
+    def _spectrum(self, affinity: Tensor, heads: str, gram: bool) -> Tensor:
+        """Return the leading eigenvalues (B, k), averaged over heads."""
+        matrix = spectral_matrix(affinity, self.graph, gram)
+        values = leading_spectrum(matrix, affinity.shape[-2], self.k, self.graph)
+        return (values * head_weights(matrix, heads, self.rank)[..., None]).sum(1)
 
     def extra_repr(self) -> str:
         return (

@@ -1,10 +1,10 @@
 """Activation-based attention maps and the distances between them.
 
 Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017, section 3.1
-(https://arxiv.org/abs/1612.03928). Where several units of a layer fire together the layer
-"looks"; two networks can be compared on where they look whatever their channel counts.
+(https://arxiv.org/abs/1612.03928). A layer "looks" where several of its channels respond together.
+The map has no channels, so you can compare two networks with different channel counts.
 
-Shapes: ``N`` samples, ``C`` channels, ``H`` rows, ``W`` columns.
+Shapes: see :mod:`mmkd.ops`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmkd.errors import UserError
+from mmkd.errors import UserError, check_choice, check_number
 
 MAPPINGS = ('sum', 'max')
 DISTANCES = ('l2_batch', 'l2', 'mse')
@@ -21,36 +21,36 @@ DISTANCES = ('l2_batch', 'l2', 'mse')
 def attention_map(x: Tensor, mapping: str = 'sum', p: float = 2) -> Tensor:
     """Collapse the channels of a feature into one non-negative map.
 
-    ``sum``: ``Q = sum_c |F_c|^p``; ``max``: ``Q = max_c |F_c|^p``. The larger ``p``, the more
-    the strongest units weigh. ``p=2`` and ``max`` read the feature without making another of its
-    size, and autograd keeps nothing but ``x``.
+    ``sum``: ``Q = sum_c |F_c|^p``; ``max``: ``Q = max_c |F_c|^p``. A larger ``p`` gives more weight
+    to the strongest channels. With ``p=2`` or ``max`` no second tensor of the feature's size is
+    made, and autograd stores only ``x``.
 
     Args:
-        x: (N, C, H, W).
+        x: (B, C, H, W).
         mapping: ``'sum'`` or ``'max'``.
         p: Exponent, >= 1.
 
     Returns:
-        (N, H, W), in the type of ``x``. Its gradient is finite everywhere, zero at zero.
+        (B, H, W), in the dtype of ``x``. Its gradient is finite everywhere, and zero at zero.
 
     Raises:
-        UserError: ``x`` is not (N, C, H, W), or a parameter is outside what is allowed.
+        UserError: ``x`` is not (B, C, H, W), or a parameter is out of range.
     """
     check_mapping(mapping, p)
     if x.ndim != 4:
-        raise UserError(f'attention_map takes (N, C, H, W), got shape {tuple(x.shape)}')
+        raise UserError(f'attention_map: x has shape {tuple(x.shape)}: expected (B, C, H, W)')
     if mapping == 'max':
         return torch.maximum(x.amax(dim=1), -x.amin(dim=1)).pow(p)
     if p == 1:
         return x.abs().sum(dim=1)
     if p == 2:
         return _SumOfSquares.apply(x)
-    # An even power needs no absolute value, and then autograd keeps x alone.
+    # An even power needs no absolute value, so autograd stores only x.
     return (x if p % 2 == 0 else x.abs()).pow(p).sum(dim=1)
 
 
 class _SumOfSquares(torch.autograd.Function):
-    """``sum_c x_c^2`` in one pass: autograd's own would first square the whole feature."""
+    """Compute ``sum_c x_c^2`` in one pass; plain autograd would store the squared feature."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -63,55 +63,55 @@ class _SumOfSquares(torch.autograd.Function):
         return x * (2 * grad)[:, None]
 
 
-def normalise_map(q: Tensor, eps: float = 1e-8, least: Tensor | None = None) -> Tensor:
-    """Scale every map to unit length: ``A = Q / (||Q||_2 + eps)``, the norm over H and W.
+def normalise_map(q: Tensor, eps: float = 1e-8, min_norm: Tensor | None = None) -> Tensor:
+    """Scale every map to unit length: ``A = Q / (||Q||_2 + eps)``, with the norm over H and W.
 
     Args:
-        q: (N, H, W).
-        eps: Added to the norm, > 0; an all-zero map stays zero and its gradient finite.
-        least: What a norm counts as if it is less, (N,).
+        q: (B, H, W).
+        eps: Added to the norm, > 0. An all-zero map stays zero, with a finite gradient.
+        min_norm: Lower bound on each map's norm, (B,).
 
     Returns:
-        (N, H, W) with every map's norm just below 1, or below that where ``least`` is more.
+        (B, H, W). Each map has a norm just below 1, or less where ``min_norm`` applies.
     """
-    # Squares of a map that is itself a power overflow float32 long before the map does. The
-    # divisor cancels out of the norm and of its gradient, hence the detach.
+    # A map is already a power of a feature, so its square can overflow float32. Dividing by the
+    # peak first avoids this. The peak cancels out of the norm and its gradient, so it is detached.
     peak = q.detach().abs().amax(dim=(1, 2), keepdim=True)
     peak = torch.where(peak > 0, peak, 1)
     norm = peak * torch.linalg.vector_norm(q / peak, dim=(1, 2), keepdim=True)
-    if least is not None:
-        norm = torch.maximum(norm, least[:, None, None])
+    if min_norm is not None:
+        norm = torch.maximum(norm, min_norm[:, None, None])
     return q / (norm + eps)
 
 
 def map_distance(a: Tensor, b: Tensor, distance: str = 'l2_batch') -> Tensor:
-    """Distance between two batches of maps; exactly 0, with gradient 0, where they are equal.
+    """Return the distance between two batches of maps; 0, with gradient 0, where they are equal.
 
-    * ``l2_batch``: ``||a - b||_2`` over the whole tensor, divided by N.
-    * ``l2``: mean over samples of each sample's ``||a_n - b_n||_2``.
-    * ``mse``: mean of squares over all of it.
+    * ``l2_batch``: ``||a - b||_2`` over the whole tensor, divided by B.
+    * ``l2``: ``||a_i - b_i||_2`` of each sample, averaged over samples.
+    * ``mse``: mean of the squared differences.
 
     Args:
-        a: (N, H, W).
-        b: (N, H, W).
+        a: (B, H, W).
+        b: (B, H, W).
         distance: ``'l2_batch'``, ``'l2'`` or ``'mse'``.
 
     Returns:
         0-dim tensor.
 
     Raises:
-        UserError: The shapes differ or ``distance`` is not known.
+        UserError: The shapes differ, or ``distance`` is unknown.
     """
     check_distance(distance)
     if a.shape != b.shape or a.ndim != 3:
         raise UserError(
-            f'map_distance takes two (N, H, W) of one shape, got {tuple(a.shape)} and '
-            f'{tuple(b.shape)}'
+            f'map_distance: a has shape {tuple(a.shape)}, b {tuple(b.shape)}: expected two '
+            '(B, H, W) of one shape'
         )
     difference = a - b
     if distance == 'mse':
         return difference.square().mean()
-    # vector_norm, unlike sqrt of a sum, has the gradient 0 at 0.
+    # vector_norm has gradient 0 at 0; the square root of a sum does not.
     if distance == 'l2':
         return torch.linalg.vector_norm(difference, dim=(1, 2)).mean()
     return torch.linalg.vector_norm(difference) / len(difference)
@@ -119,13 +119,10 @@ def map_distance(a: Tensor, b: Tensor, distance: str = 'l2_batch') -> Tensor:
 
 def check_mapping(mapping: str, p: float) -> None:
     """Raise :class:`UserError` unless :func:`attention_map` takes these parameters."""
-    if mapping not in MAPPINGS:
-        raise UserError(f'mapping={mapping!r} is not known; allowed: {", ".join(MAPPINGS)}')
-    if isinstance(p, bool) or not isinstance(p, int | float) or not 1 <= p < float('inf'):
-        raise UserError(f'p={p!r} must be a number >= 1')
+    check_choice('mapping', mapping, MAPPINGS)
+    check_number('p', p, least=1)
 
 
 def check_distance(distance: str) -> None:
     """Raise :class:`UserError` unless :func:`map_distance` knows ``distance``."""
-    if distance not in DISTANCES:
-        raise UserError(f'distance={distance!r} is not known; allowed: {", ".join(DISTANCES)}')
+    check_choice('distance', distance, DISTANCES)

@@ -1,15 +1,13 @@
 """The selective scan in plain PyTorch, in a few operations on many positions each.
 
-The recurrence ``x_t = a_t * x_{t-1} + b_t`` is cut into blocks of two positions. All blocks take
-their second position in from their first; their ends are a recurrence again, half as long, with
-the products of the blocks' decays, and solved in the same way; then the first positions follow from
-the ends of the blocks before. Work is linear in the length and in place. Every value is a sum of
-products of decays ``0 <= a <= 1``: nothing is divided, so nothing overflows however far they reach.
+The recurrence ``x_t = a_t * x_{t-1} + b_t`` is solved by halving. Combine each pair of positions,
+solve the half-length recurrence recursively, then fill in the first position of each pair. The work
+is linear in the length and done in place. Every value is a sum of products of decays
+``0 <= a <= 1``. Nothing is divided, so nothing overflows at any length.
 
-Shapes: ``Q`` sequences (samples times groups) of ``c`` channels, ``N`` states of a channel, ``L``
-positions. "Rows" are (L, Q, ..., c): channels lie innermost, so that a position is a long run of
-memory. Some channels or a few sequences are taken at a time, which keeps what is computed on the
-way small and in the processor's cache.
+Shapes: see :mod:`mmkd.ops`; ``Q`` sequences are samples times groups, ``c`` channels each. "Rows"
+are (L, Q, ..., c): channels lie innermost, so each position is one long run of memory. A few
+channels or sequences are processed at a time, so that temporary tensors fit in the CPU cache.
 """
 
 from __future__ import annotations
@@ -22,21 +20,22 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# States held at one time, but no fewer channels than make runs of memory worth their overhead.
+# States held at one time. At least _CHANNELS channels, so that each run of memory is long enough.
 _SLICE = 2**17
 _CHANNELS = 16
-# Positions that are sooner done one after the other.
+# Up to this many positions, a loop is faster.
 _FEW = 8
-# The places of B and C, which belong to all channels of a sequence.
+# Positions of B and C in the argument list; all channels of a sequence share them.
 _SHARED = (3, 4)
 
 
 class BlockedScan(torch.autograd.Function):
     """``apply(u, delta, A, B, C, D, delta_bias, delta_softplus, keep_states)`` gives ``y``.
 
-    All of one type; shapes are those of :func:`mmkd.ops.selective_scan.selective_scan`. For the
-    backward pass it keeps its inputs and, with ``keep_states``, the states where a channel has one:
-    the gradient of ``u`` is then written into their memory. Else the states are computed anew.
+    All tensors have one dtype; shapes are those of
+    :func:`mmkd.ops.selective_scan.selective_scan`. For the backward pass it stores its inputs and,
+    with ``keep_states`` and one state per channel, the states. The gradient of ``u`` is then
+    written into their memory. Otherwise the backward pass computes the states again.
     """
 
     @staticmethod
@@ -63,12 +62,12 @@ class BlockedScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, y_grad: Tensor) -> tuple[Tensor | None, ...]:
-        # Read once: a block that is computed anew allows no second reading.
+        # Read saved tensors only once: activation checkpointing does not allow a second read.
         *inputs, kept = ctx.saved_tensors
         tensors = _by_sequence(*inputs)
         y_grad = y_grad.reshape(tensors[0].shape).contiguous()
         grads = [torch.empty_like(x) for x in tensors[1:]]
-        # Not told to autograd, which would forbid a second backward pass: that has no states left.
+        # Bypass autograd's version check, which would forbid a second backward pass.
         u_grad = kept.data.view_as(y_grad) if ctx.has_states else torch.empty_like(y_grad)
         grads.insert(0, u_grad)
         has_states, ctx.has_states = ctx.has_states, False
@@ -77,7 +76,7 @@ class BlockedScan(torch.autograd.Function):
         for part in _slices(tensors[2].shape, y_grad.shape[2]):
             of_part = _take(tensors, part), y_grad[part], _take(grads, part)
             _backward_of_slice(*of_part, ctx.softplus, has_states)
-        # A, D and delta_bias belong to all samples.
+        # All samples share A, D and delta_bias.
         grads = [_sum(g.view(-1, *x.shape), 0) for g, x in zip(grads, inputs, strict=True)]
         return *grads, None, None
 
@@ -85,7 +84,7 @@ class BlockedScan(torch.autograd.Function):
 def _by_sequence(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor
 ) -> list[Tensor]:
-    """u, delta: (Q, c, L); A: (Q, c, N); B, C: (Q, N, L); D, delta_bias: (Q, c)."""
+    """Return u, delta: (Q, c, L); A: (Q, c, S); B, C: (Q, S, L); D, delta_bias: (Q, c)."""
     samples, sequences = len(B), math.prod(B.shape[:2])
     u, delta, B, C = (x.reshape(sequences, -1, x.shape[-1]).contiguous() for x in (u, delta, B, C))
     A, D, delta_bias = (
@@ -98,11 +97,11 @@ def _by_sequence(
 def _backward_of_slice(
     tensors: list[Tensor], y_grad: Tensor, grads: list[Tensor], softplus: bool, has_states: bool
 ) -> None:
-    """Write ``grads``; with ``has_states`` the first one holds the rows of the states."""
+    """Write ``grads``. With ``has_states`` the first one holds the rows of the states."""
     u, delta, A, B, C, D, delta_bias = tensors
     u_grad, delta_grad, A_grad, B_grad, C_grad, D_grad, delta_bias_grad = grads
     B, C = _state_rows(B), _state_rows(C)
-    # Until the gradient is written, its memory holds rows.
+    # The memory of this gradient holds rows until the gradient itself is written.
     step = delta_grad.view(len(B), *D.shape).copy_(_rows(_steps(delta, delta_bias, softplus)))
     x, y_rows = _rows(u), _rows(y_grad)
     D_grad.copy_((x * y_rows).sum(0))
@@ -112,14 +111,14 @@ def _backward_of_slice(
         state = (step * x).unsqueeze(2).mul(B)
         _scan(_decay(step, A)[1:], state)
 
-    # The state's gradient g_t = C_t dy_t + a_{t+1} g_{t+1} is the same recurrence from the end.
+    # The gradient of the state, g_t = C_t dy_t + a_{t+1} g_{t+1}, is the same scan in reverse.
     state_grad = state * y_rows.unsqueeze(2)
     C_grad.add_(state_grad.sum(3).permute(1, 2, 0))
     torch.mul(y_rows.unsqueeze(2), C, out=state_grad)
     del y_rows
     _scan(_decay(step, A)[1:], state_grad, reverse=True)
 
-    # Of the decays' exponents, step * A.
+    # Gradient of the decays' exponents, step * A.
     exponent_grad = _decay(step, A)
     exponent_grad[1:].mul_(state[:-1])
     exponent_grad[0].zero_()
@@ -140,7 +139,7 @@ def _backward_of_slice(
 
 
 def _slices(shape: torch.Size, length: int) -> Iterator[tuple[slice, slice]]:
-    """Sequences, or channels of one, to take at a time, of A's shape (Q, c, N)."""
+    """Yield which sequences, or channels of one sequence, to process together; A is (Q, c, S)."""
     sequences, channels, states = shape
     width = max(_CHANNELS, _SLICE // (states * length))
     several = max(1, width // channels)
@@ -154,26 +153,26 @@ def _take(tensors: Sequence[Tensor], part: tuple[slice, slice]) -> list[Tensor]:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """(Q, c, L) to (L, Q, c)."""
+    """Reorder (Q, c, L) to (L, Q, c)."""
     return _transposed(x.flatten(0, 1)).view(x.shape[2], *x.shape[:2])
 
 
 def _columns(rows: Tensor) -> Tensor:
-    """The inverse of :func:`_rows`."""
+    """Invert :func:`_rows`."""
     return _transposed(rows.flatten(1)).view(*rows.shape[1:], len(rows))
 
 
 def _transposed(x: Tensor) -> Tensor:
-    """A copy of (R, S) as (S, R), on a CPU four times as fast as ``x.T.contiguous()``.
+    """Return a copy of (P, R) as (R, P), four times as fast as ``x.T.contiguous()`` on a CPU.
 
-    To shuffle R groups of S channels is the same, and vectorised where channels lie innermost.
+    A channel shuffle of P groups of R channels is the same operation, and is vectorised.
     """
     channels = x.reshape(1, 1, 1, -1).permute(0, 3, 1, 2)
     return functional.channel_shuffle(channels, len(x)).view(x.shape[::-1])
 
 
 def _state_rows(x: Tensor) -> Tensor:
-    """B or C, (Q, N, L), to (L, Q, N, 1)."""
+    """Reorder B or C, (Q, S, L), to (L, Q, S, 1)."""
     return x.permute(2, 0, 1).unsqueeze(3)
 
 
@@ -183,19 +182,20 @@ def _steps(delta: Tensor, bias: Tensor, softplus: bool) -> Tensor:
 
 
 def _decay(step: Tensor, A: Tensor) -> Tensor:
-    """(L, Q, c) and (Q, c, N) to (L, Q, N, c)."""
+    """Return the decays (L, Q, S, c) from steps (L, Q, c) and rates (Q, c, S)."""
     return torch.mul(step.unsqueeze(2), A.transpose(1, 2)).exp_()
 
 
 def _sum(x: Tensor, dim: int) -> Tensor:
-    """No copy where there is one alone."""
+    """Sum over ``dim``, without a copy if its size is 1."""
     return x.squeeze(dim) if x.shape[dim] == 1 else x.sum(dim)
 
 
 def _scan(decay: Tensor, state: Tensor, reverse: bool = False) -> None:
-    """Turn drives (L, ...) into states, in place: ``x_t += a_{t-1} * x_{t-1}``.
+    """Turn inputs (L, ...) into states, in place: ``x_t += a_{t-1} * x_{t-1}``.
 
-    In reverse ``x_t += a_t * x_{t+1}``. ``decay`` (L - 1, ...) is between neighbours; it is lost.
+    In reverse it is ``x_t += a_t * x_{t+1}``. ``decay`` (L - 1, ...) lies between neighbours and is
+    overwritten.
     """
     if len(state) <= _FEW:
         neighbours = list(zip(state[:-1].unbind(), decay.unbind(), state[1:].unbind(), strict=True))
@@ -203,7 +203,7 @@ def _scan(decay: Tensor, state: Tensor, reverse: bool = False) -> None:
             before.addcmul_(a, after) if reverse else after.addcmul_(a, before)
         return
     even, odd = state[::2], state[1::2]
-    within, between = decay[::2], decay[1::2]  # of pairs, and from one pair to the next
+    within, between = decay[::2], decay[1::2]  # within pairs, and between neighbouring pairs
     if reverse:
         even[: len(odd)].addcmul_(within, odd)
         _scan(within[: len(between)].mul_(between), even, reverse)

@@ -1,10 +1,10 @@
-"""The four paths by which VMamba reads an image, and the way back.
+"""The four paths along which VMamba scans an image, and the way back.
 
 Liu et al., "VMamba: Visual State Space Model", NeurIPS 2024, section 4.3
-(https://arxiv.org/abs/2401.10166). Path 0 goes row by row, path 1 column by column, paths 2 and 3
-are these two from the end.
+(https://arxiv.org/abs/2401.10166). Path 0 goes row by row, path 1 column by column. Paths 2 and 3
+are these two in reverse.
 
-Shapes: ``M`` samples, ``C`` channels, ``H`` rows, ``W`` columns, ``L = H * W``.
+Shapes: see :mod:`mmkd.ops`; ``L = H * W``.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from torch import Tensor
 
 
 def cross_scan(x: Tensor) -> Tensor:
-    """Lay an image out along four paths.
+    """Unroll an image along the four paths.
 
     Args:
-        x: (M, C, H, W).
+        x: (B, C, H, W).
 
     Returns:
-        (M, 4, C, L), contiguous.
+        (B, 4, C, L), contiguous.
     """
     by_rows, by_columns = x.flatten(2), x.transpose(2, 3).flatten(2)
     return torch.stack([by_rows, by_columns, by_rows.flip(-1), by_columns.flip(-1)], dim=1)
 
 
 def cross_merge(paths: Tensor, height: int, width: int) -> Tensor:
-    """Bring what was computed along four paths back to the image and add it up.
+    """Put values along the four paths back into the image and add them up.
 
-    The transpose of :func:`cross_scan` as a linear map: ``cross_merge(cross_scan(x))`` is ``4 x``.
+    This is the transpose of :func:`cross_scan`: ``cross_merge(cross_scan(x))`` is ``4 x``.
 
     Args:
-        paths: (M, 4, C, L).
+        paths: (B, 4, C, L).
         height: H.
         width: W.
 
     Returns:
-        (M, C, H, W).
+        (B, C, H, W).
     """
     both = paths[:, :2] + paths[:, 2:].flip(-1)
     by_columns = both[:, 1].unflatten(-1, (width, height))

@@ -1,10 +1,9 @@
-"""Where a detector finds anything: the feature-richness score, and means that it weights.
+"""The feature-richness score of a detector, and averages weighted by it.
 
 Du et al., "Distilling Object Detectors with Feature Richness", NeurIPS 2021, section 3
-(https://arxiv.org/abs/2111.00674). One level of a feature pyramid at a time.
+(https://arxiv.org/abs/2111.00674). Each function works on one level of a feature pyramid.
 
-Shapes: ``N`` samples, ``C`` channels, ``K`` class scores (times anchors, where a location has
-several), ``H`` rows, ``W`` columns.
+Shapes: see :mod:`mmkd.ops`; ``K`` is classes times anchors of a location.
 """
 
 from __future__ import annotations
@@ -15,24 +14,24 @@ from torch.nn import functional
 
 
 def feature_richness(scores: Tensor) -> Tensor:
-    """``S = max_k sigmoid(scores_k)``: how sure a detector is that a location shows any class.
+    """Return ``S = max_k sigmoid(scores_k)``, the score of the most probable class.
 
     Args:
-        scores: class scores before the sigmoid (N, K, H, W).
+        scores: Class logits (B, K, H, W).
 
     Returns:
-        (N, H, W) in [0, 1].
+        (B, H, W) in [0, 1].
     """
     return scores.amax(dim=1).sigmoid()
 
 
-def rich_feature_distance(student: Tensor, teacher: Tensor, richness: Tensor) -> Tensor:
-    """``sum S (T - F)^2 / sum S``: squares are summed over channels.
+def richness_weighted_mse(student: Tensor, teacher: Tensor, richness: Tensor) -> Tensor:
+    """Return ``sum S (T - F)^2 / sum S``, with squares summed over channels.
 
     Args:
-        student: feature ``F`` (N, C, H, W).
-        teacher: feature ``T`` (N, C, H, W).
-        richness: ``S`` (N, H, W); both sums run over samples and positions.
+        student: Feature ``F`` (B, C, H, W).
+        teacher: Feature ``T`` (B, C, H, W).
+        richness: ``S`` (B, H, W); both sums run over samples and positions.
 
     Returns:
         0-dim tensor; 0, with gradient 0, where ``S`` is 0 everywhere.
@@ -42,14 +41,14 @@ def rich_feature_distance(student: Tensor, teacher: Tensor, richness: Tensor) ->
 
 
 def rich_cross_entropy(student: Tensor, teacher: Tensor, richness: Tensor) -> Tensor:
-    """``sum S BCE(sigmoid(s), sigmoid(t)) / sum S``: entropies are summed over class scores.
+    """Return ``sum S BCE(sigmoid(s), sigmoid(t)) / sum S``, with BCE summed over class scores.
 
-    Its least value, at ``s = t``, is the teacher's own entropy and not 0.
+    The minimum, at ``s = t``, is the entropy of the teacher's scores, not 0.
 
     Args:
-        student: scores ``s`` before the sigmoid (N, K, H, W).
-        teacher: scores ``t`` before the sigmoid (N, K, H, W).
-        richness: ``S`` (N, H, W); both sums run over samples and positions.
+        student: Logits ``s`` (B, K, H, W).
+        teacher: Logits ``t`` (B, K, H, W).
+        richness: ``S`` (B, H, W); both sums run over samples and positions.
 
     Returns:
         0-dim tensor; 0, with gradient 0, where ``S`` is 0 everywhere.
@@ -61,5 +60,5 @@ def rich_cross_entropy(student: Tensor, teacher: Tensor, richness: Tensor) -> Te
 
 
 def _total(richness: Tensor) -> Tensor:
-    # A sigmoid underflows to 0, and then so does the numerator.
+    # The sigmoids can underflow to 0; then the numerator is 0 too.
     return richness.sum().clamp(min=torch.finfo(richness.dtype).tiny)

@@ -1,6 +1,6 @@
-"""What every comparison of two features needs: checks, one type, one grid.
+"""Helpers to compare two features: checks, one dtype, one grid.
 
-Shapes: ``N`` samples, ``C`` channels, ``H`` rows, ``W`` columns.
+Shapes: see :mod:`mmkd.ops`.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ from torch.nn import functional
 from mmkd.errors import UserError
 
 
-def feature_pair(
+def cast_feature_pair(
     owner: str, student: Tensor, teacher: Tensor, same_channels: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Check two features against each other and ready them for the arithmetic of a loss.
+    """Check that two features fit each other and cast them for the arithmetic of a loss.
 
     Args:
-        owner: Name of the loss, for messages.
-        student: (N, C, H, W).
-        teacher: (N, C', H', W').
-        same_channels: Whether ``C`` and ``C'`` must agree.
+        owner: Name of the loss, for error messages.
+        student: (B, C, H, W).
+        teacher: (B, C', H', W').
+        same_channels: Whether the channel counts must agree.
 
     Returns:
-        Both in float64 where either is, in float32 otherwise; the teacher's detached.
+        Both in float64 if either is, else in float32. The teacher's is detached.
 
     Raises:
-        UserError: An input is not one (N, C, H, W) tensor, or the two do not fit each other.
+        UserError: An input is not a single (B, C, H, W) tensor, or the two do not fit.
     """
     for side, feature in (('student', student), ('teacher', teacher)):
         if not isinstance(feature, Tensor):
             raise UserError(
-                f'{owner} takes one feature a side, got {type(feature).__name__} from {side}; '
-                'give the term one tap, not a list'
+                f'{owner}: {side} is a {type(feature).__name__}: expected one feature; give the '
+                'term one tap, not a list'
             )
     shapes = f'student {tuple(student.shape)}, teacher {tuple(teacher.shape)}'
     if student.ndim != 4 or teacher.ndim != 4:
-        raise UserError(f'{owner} takes features (N, C, H, W), got {shapes}')
+        raise UserError(f'{owner}: {shapes}: expected features (B, C, H, W)')
     if len(student) != len(teacher):
-        raise UserError(f'{owner} needs one batch size on both sides, got {shapes}')
+        raise UserError(f'{owner}: {shapes}: expected one batch size')
     if same_channels and student.shape[1] != teacher.shape[1]:
         raise UserError(
-            f'{owner} needs as many student as teacher channels, got {student.shape[1]} and '
-            f'{teacher.shape[1]}; an `adapter` on the term makes them match'
+            f'{owner}: {student.shape[1]} student and {teacher.shape[1]} teacher channels: '
+            'expected the same number; add an `adapter` to the term'
         )
     wide = torch.float64 in (student.dtype, teacher.dtype)
     dtype = torch.float64 if wide else torch.float32
@@ -51,14 +51,14 @@ def feature_pair(
 
 
 def pyramid_levels(owner: str, **sides: Tensor | tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """Pair the levels of feature pyramids that a list of taps each yields.
+    """Group feature pyramids by level, where a list of taps gives one tensor per level.
 
     Args:
-        owner: Name of the loss, for messages.
-        **sides: Per argument of the loss, one tensor a level; a tensor alone is one level.
+        owner: Name of the loss, for error messages.
+        **sides: For each argument of the loss, one tensor per level; a single tensor is one level.
 
     Returns:
-        Per level, one tensor of each side.
+        For each level, one tensor of each side.
 
     Raises:
         UserError: The sides have different numbers of levels.
@@ -66,21 +66,55 @@ def pyramid_levels(owner: str, **sides: Tensor | tuple[Tensor, ...]) -> list[tup
     levels = {name: (x,) if isinstance(x, Tensor) else tuple(x) for name, x in sides.items()}
     if len({len(side) for side in levels.values()}) > 1:
         counts = ', '.join(f'{name} {len(side)}' for name, side in levels.items())
-        raise UserError(f'{owner} needs one tap a level on every side, got {counts}')
+        raise UserError(f'{owner}: {counts}: expected one tap per level on every side')
     return list(zip(*levels.values(), strict=True))
 
 
-def smaller_size(student: Tensor, teacher: Tensor) -> tuple[int, int]:
-    """The smaller height and the smaller width of two (..., H, W)."""
+def check_labels(owner: str, labels: Tensor | None, samples: int) -> None:
+    """Check that there are label maps (B, H, W) of as many samples.
+
+    Args:
+        owner: Name of the loss, for messages.
+        labels: Class ids, or None where the data has no label for each pixel.
+        samples: B.
+
+    Raises:
+        UserError: There are none, or they have another shape.
+    """
+    if labels is None:
+        raise UserError(
+            f"{owner}: resolution='label': expected label maps; set resolution='feature'"
+        )
+    if labels.ndim != 3 or len(labels) != samples:
+        raise UserError(
+            f'{owner}: labels {tuple(labels.shape)}: expected (B, H, W) with B={samples}'
+        )
+
+
+def common_size(student: Tensor, teacher: Tensor) -> tuple[int, int]:
+    """Return the smaller height and the smaller width of two (..., H, W)."""
     height, width = map(min, student.shape[-2:], teacher.shape[-2:])
     return height, width
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sample ``x`` (N, C, H, W) bilinearly at the pixel centres of a grid of ``size`` (h, w).
+    """Sample ``x`` (B, C, H, W) bilinearly at the pixel centres of a grid of ``size`` (h, w).
 
-    Shrinking does not smooth first: each new pixel is read from the four around its centre.
+    Shrinking does not smooth first: each new pixel interpolates the four nearest old ones.
     """
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)
+
+
+def normalize_channels(x: Tensor, eps: float = 1e-6) -> Tensor:
+    """Normalise each channel to zero mean and unit deviation over batch and positions.
+
+    The variance is the biased one.
+
+    Args:
+        x: (B, C, H, W).
+        eps: Added to the variance: a constant channel becomes 0, with a finite gradient.
+    """
+    variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + eps)

@@ -1,10 +1,10 @@
-"""How a task's loss answers to the image.
+"""The gradient of a task loss with respect to the image.
 
 Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017, section 3.2
-(https://arxiv.org/abs/1612.03928). Where a small change of the image changes the loss, the
-network "looks".
+(https://arxiv.org/abs/1612.03928). A network "looks" where a small change of the image changes the
+loss.
 
-Shapes: ``N`` images, ``C`` colour channels, ``H`` rows, ``W`` columns.
+Shapes: see :mod:`mmkd.ops`; ``C`` counts colour channels.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from torch import Tensor
 
 
 def input_gradient(loss: Tensor, inputs: Tensor, create_graph: bool = False) -> Tensor:
-    """The gradient of every image's own loss, at a size that is not the crop's.
+    """Return the gradient of the loss for every image, scaled to be independent of size.
 
-    A task's loss is a mean over N images and over pixels, so its gradient at one pixel falls as
-    ``1 / (N H W)`` and its norm over an image as ``1 / (N sqrt(H W))``. The gradient is therefore
-    that of ``N sqrt(H W) * loss``: its norm over an image stays where it is when the batch or
-    the image grows. The factor also keeps half-precision gradients from vanishing.
+    A task loss is a mean over B images and over pixels. Its gradient at one pixel is proportional
+    to ``1 / (B H W)``, and the norm over an image to ``1 / (B sqrt(H W))``. This function returns
+    the gradient of ``B sqrt(H W) * loss``, so the norm does not change with batch or image size.
+    The factor also keeps half-precision gradients from underflowing.
 
-    Gradients of parameters are not touched, autocast is off meanwhile, and the graph is freed
-    unless ``create_graph``.
+    Gradients of parameters are not touched. Autocast is off during the call. The graph is freed
+    unless ``create_graph`` is set.
 
     Args:
         loss: 0-dim, computed from ``inputs``.
-        inputs: (N, C, H, W) that require a gradient.
+        inputs: (B, C, H, W), requires a gradient.
         create_graph: Whether the result can be differentiated again.
 
     Returns:
-        (N, C, H, W).
+        (B, C, H, W).
     """
     scale = len(inputs) * math.sqrt(inputs.shape[2] * inputs.shape[3])
     with torch.autocast(inputs.device.type, enabled=False):

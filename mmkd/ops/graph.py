@@ -1,87 +1,88 @@
 """Graphs between image patches: affinities, Laplacians, spectra, low-rank targets.
 
 After Kim et al., "Distilling Spectral Graph for Object-Context Aware Open-Vocabulary Semantic
-Segmentation" (CASS), CVPR 2025, section 3.2 (https://arxiv.org/abs/2411.17150): the attention of a
-vision transformer is a graph whose leading eigenvectors separate objects. Its eigenvalues are
-compared, or the graph is reduced to them.
+Segmentation" (CASS), CVPR 2025, section 3.2 (https://arxiv.org/abs/2411.17150). The attention of a
+vision transformer is a graph whose leading eigenvectors separate objects. The losses compare its
+eigenvalues, or reduce the graph to them.
 
-A graph begins as *weights*: rows that sum to 1 and say how much a patch draws from each other.
-Every matrix that is decomposed is symmetric.
+A graph starts as an *affinity*: a matrix whose rows sum to 1 and give how much each node attends to
+each other. Every matrix that is decomposed is symmetric.
 
-Shapes: ``B`` samples, ``C`` channels, ``n`` nodes, ``M`` keys, ``k`` eigenvalues. Eigenvalues are
-without a unit; those of a normalised Laplacian lie in [0, 2].
+Shapes: see :mod:`mmkd.ops`. Eigenvalues have no unit. Those of a normalised Laplacian lie in
+[0, 2].
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mmkd.errors import UserError
+from mmkd.errors import check_choice, check_integer, check_number
 from mmkd.ops.spectrum import energy_eigenpairs, leading_eigenvalues
 
 GRAPHS = ('adjacency', 'laplacian')
 HEADS = ('mean', 'select')
 
 
-def cosine_weights(x: Tensor, tau: float) -> Tensor:
-    """Softmax over the cosine similarities of a node's feature with all others, over ``tau``.
+def cosine_affinity(x: Tensor, tau: float) -> Tensor:
+    """Return the softmax over the cosine similarities between nodes, divided by ``tau``.
 
     Args:
-        x: (..., n, C), one feature a node.
-        tau: temperature, > 0.
+        x: (..., n, C), one feature per node.
+        tau: Temperature, > 0.
 
     Returns:
-        (..., n, n), rows summing to 1; the same when ``x`` is scaled. A feature of zeros is alike
-        to none, and has no gradient: what would turn it is unbounded.
+        (..., n, n), rows sum to 1; scaling ``x`` does not change it. Zero vectors get similarity 0
+        and zero gradient, since the true gradient is unbounded.
     """
     norm = x.norm(dim=-1, keepdim=True)
     x = x / norm.clamp_min(1e-8) * (norm > 1e-8)
     return (x @ x.mT / tau).softmax(-1)
 
 
-def adjacency(weights: Tensor, gram: bool = False) -> Tensor:
-    """The symmetric graph of ``weights``.
+def adjacency(affinity: Tensor) -> Tensor:
+    """Return the symmetric graph ``(W + W^T) / 2`` of the affinity ``W``, (..., n, n)."""
+    return (affinity + affinity.mT) / 2
+
+
+def gram_graph(affinity: Tensor) -> Tensor:
+    """Return the graph ``W W^T / trace(W W^T)``, which ties nodes that attend to the same keys.
+
+    Use it where the keys are not the nodes.
 
     Args:
-        weights: (..., n, M), rows summing to 1; M = n unless ``gram``.
-        gram: whether nodes are tied by what they both draw from, ``W W^T`` over its trace, instead
-            of directly, ``(W + W^T) / 2``. Needed where the keys are not the nodes.
+        affinity: ``W`` (..., n, M), rows sum to 1.
 
     Returns:
-        (..., n, n).
+        (..., n, n), symmetric, with trace 1.
     """
-    if not gram:
-        return (weights + weights.mT) / 2
-    factor = _unit(weights)
+    factor = _unit(affinity)
     return factor @ factor.mT
 
 
-def spectral_matrix(weights: Tensor, graph: str = 'adjacency', gram: bool = False) -> Tensor:
-    """The symmetric matrix whose leading eigenvalues describe a graph.
+def spectral_matrix(affinity: Tensor, graph: str = 'adjacency', gram: bool = False) -> Tensor:
+    """Return the symmetric matrix whose leading eigenvalues describe a graph.
 
-    That is ``S`` of :func:`adjacency`, or ``D^-1/2 S D^-1/2`` with ``D`` its row sums for the
-    Laplacian, ``I`` minus it. ``F F^T`` has the non-zero eigenvalues of ``F^T F``; of the two the
-    smaller is returned.
+    For ``'adjacency'`` it is the graph ``S``. For ``'laplacian'`` it is ``D^-1/2 S D^-1/2``, where
+    ``D`` holds the row sums of ``S``; the normalised Laplacian is ``I`` minus it.
 
     Args:
-        weights: (..., n, M).
+        affinity: (..., n, M), rows sum to 1.
         graph: ``'adjacency'`` or ``'laplacian'``.
-        gram: as in :func:`adjacency`.
+        gram: Whether ``S`` is :func:`gram_graph` instead of :func:`adjacency`.
 
     Returns:
-        (..., n, n), or (..., M, M) where ``gram`` and M < n.
+        (..., n, n). With ``gram`` and M < n the smaller (..., M, M), which has the same non-zero
+        eigenvalues.
     """
     check_graph(graph)
     if gram:
-        factor = _unit(weights)
+        factor = _unit(affinity)
         if graph == 'laplacian':
             factor = _inverse_root(factor @ factor.sum(-2, keepdim=True).mT) * factor
         return factor.mT @ factor if factor.shape[-1] < factor.shape[-2] else factor @ factor.mT
-    matrix = adjacency(weights)
+    matrix = adjacency(affinity)
     if graph == 'laplacian':
         root = _inverse_root(matrix.sum(-1, keepdim=True))
         matrix = root * matrix * root.mT
@@ -89,13 +90,13 @@ def spectral_matrix(weights: Tensor, graph: str = 'adjacency', gram: bool = Fals
 
 
 def leading_spectrum(matrix: Tensor, nodes: int, k: int, graph: str = 'adjacency') -> Tensor:
-    """The leading eigenvalues of a graph, differentiable (see ``leading_eigenvalues``).
+    """Return the leading eigenvalues of a graph, differentiable (see ``leading_eigenvalues``).
 
     Args:
-        matrix: (..., N, N) from :func:`spectral_matrix`.
-        nodes: n; where N is smaller the graph has eigenvalues of zero besides.
-        k: how many, >= 1; all n where there are fewer.
-        graph: as given to :func:`spectral_matrix`.
+        matrix: (..., m, m) from :func:`spectral_matrix`.
+        nodes: n. If m is smaller, the remaining eigenvalues are zero.
+        k: Number of eigenvalues, >= 1; all n if there are fewer.
+        graph: As given to :func:`spectral_matrix`.
 
     Returns:
         (..., k): the largest of the adjacency, descending, or the smallest of the normalised
@@ -107,19 +108,19 @@ def leading_spectrum(matrix: Tensor, nodes: int, k: int, graph: str = 'adjacency
     return values if graph == 'adjacency' else 1 - values
 
 
-def head_shares(matrix: Tensor, heads: str, rank: int) -> Tensor:
-    """How much each head counts: all the same, or only those that know of objects.
+def head_weights(matrix: Tensor, heads: str, rank: int) -> Tensor:
+    """Return the weight of each head: equal, or only for the heads with leading eigenvalues.
 
-    Energy is the sum of squared eigenvalues. ``select`` chooses the heads that hold most of theirs
-    in the ``rank`` largest ones: a share that is no less than the mean share of all heads.
+    The energy of a head is its sum of squared eigenvalues. ``select`` chooses the heads that hold
+    at least the average share of their energy in the ``rank`` largest eigenvalues.
 
     Args:
-        matrix: (B, heads, N, N) from :func:`spectral_matrix`.
+        matrix: (B, heads, m, m) from :func:`spectral_matrix`.
         heads: ``'mean'`` or ``'select'``.
-        rank: how many eigenvalues, >= 1.
+        rank: Number of eigenvalues, >= 1.
 
     Returns:
-        (B, heads), summing to 1; equal for the chosen heads and 0 for the others.
+        (B, heads), sums to 1; equal for the chosen heads and 0 for the others.
     """
     check_heads(heads, rank)
     matrix = matrix.detach()
@@ -127,19 +128,19 @@ def head_shares(matrix: Tensor, heads: str, rank: int) -> Tensor:
         return matrix.new_full(matrix.shape[:2], 1 / matrix.shape[1])
     leading = leading_eigenvalues(matrix, rank).square().sum(-1)
     share = leading / matrix.square().sum((-2, -1)).clamp(min=1e-12)
-    # Heads that are alike are all chosen, however their shares were rounded.
+    # The tolerance keeps all of several equal heads, however their shares are rounded.
     chosen = (share >= share.mean(-1, keepdim=True) - 1e-5).to(share.dtype)
     return chosen / chosen.sum(-1, keepdim=True)
 
 
 def scale_eigenvalues(values: Tensor, gamma: float) -> Tensor:
-    """``phi(v) = v (|v| / mean |v|)^gamma``, brought back to the sum of squares of ``values``.
+    """Return ``phi(v) = v (|v| / mean |v|)^gamma``, rescaled to the sum of squares of ``values``.
 
-    Large eigenvalues are amplified and small ones damped; with ``gamma=0`` nothing changes.
+    Large eigenvalues grow and small ones shrink; ``gamma=0`` changes nothing.
 
     Args:
-        values: (..., k); zeros stand for eigenpairs that were dropped and do not count.
-        gamma: >= 0.
+        values: (..., k). Zeros mark dropped eigenpairs and do not count.
+        gamma: Exponent, >= 0.
 
     Returns:
         (..., k).
@@ -152,14 +153,14 @@ def scale_eigenvalues(values: Tensor, gamma: float) -> Tensor:
     return scaled * (expected / norm.clamp(min=1e-12))
 
 
-def object_graph(graph: Tensor, energy: float, gamma: float) -> Tensor:
-    """A graph reduced to its objects, ``U phi(V) U^T``, without a gradient.
+def low_rank_target(graph: Tensor, energy: float, gamma: float) -> Tensor:
+    """Return ``U phi(V) U^T``, a graph reduced to its leading eigenpairs, without a gradient.
 
     Args:
         graph: (..., n, n), symmetric.
-        energy: share of the sum of squared eigenvalues that the kept eigenpairs hold, the fewest
-            that do, in (0, 1].
-        gamma: exponent of :func:`scale_eigenvalues`.
+        energy: Share of the sum of squared eigenvalues to keep, in (0, 1]; the fewest eigenpairs
+            that hold it are kept.
+        gamma: Exponent of :func:`scale_eigenvalues`.
 
     Returns:
         (..., n, n), symmetric.
@@ -171,29 +172,24 @@ def object_graph(graph: Tensor, energy: float, gamma: float) -> Tensor:
 
 
 def graph_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared Frobenius distance of graphs (..., n, n) scaled to unit norm; in [0, 4]."""
+    """Return the mean squared Frobenius distance of unit-norm graphs (..., n, n), in [0, 4]."""
     return (_unit(a) - _unit(b)).square().sum((-2, -1)).mean()
 
 
 def check_graph(graph: str) -> None:
     """Raise :class:`UserError` unless ``graph`` is known."""
-    if graph not in GRAPHS:
-        raise UserError(f'graph={graph!r} is not known; allowed: {", ".join(GRAPHS)}')
+    check_choice('graph', graph, GRAPHS)
 
 
 def check_heads(heads: str, rank: int) -> None:
-    """Raise :class:`UserError` unless :func:`head_shares` takes these parameters."""
-    if heads not in HEADS:
-        raise UserError(f'heads={heads!r} is not known; allowed: {", ".join(HEADS)}')
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise UserError(f'rank={rank!r} must be a positive integer')
+    """Raise :class:`UserError` unless :func:`head_weights` takes these parameters."""
+    check_choice('heads', heads, HEADS)
+    check_integer('rank', rank, least=1)
 
 
 def check_gamma(gamma: float) -> None:
-    """Raise :class:`UserError` unless ``gamma`` is a finite number of at least 0."""
-    number = isinstance(gamma, int | float) and not isinstance(gamma, bool)
-    if not number or not 0 <= gamma < math.inf:
-        raise UserError(f'gamma={gamma!r} must be a number >= 0')
+    """Raise :class:`UserError` unless ``gamma`` is a finite number >= 0."""
+    check_number('gamma', gamma, least=0)
 
 
 def _unit(matrix: Tensor) -> Tensor:

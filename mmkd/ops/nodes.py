@@ -1,11 +1,10 @@
-"""Image patches as the nodes of a graph: bringing features and attention to one grid.
+"""Bring features and attention to one grid of nodes, the image patches of a graph.
 
-Shapes: ``B`` samples, ``C`` channels, ``H`` rows and ``W`` columns of a map, ``N = H W`` and ``M``
-tokens in raster order, ``n = h w`` nodes.
+Shapes: see :mod:`mmkd.ops`.
 
-A cell of one grid and a cell of another share an area; everything here is a sum weighted by shared
-areas, so no size has to divide another. Where a grid has more rows or columns than its source, a
-cell of the source is shared out.
+Cells of two grids overlap in an area. Every function here is a sum weighted by these areas, so the
+size of one grid need not divide the other. If a grid has more rows or columns than its source, each
+source cell is divided among several target cells.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from mmkd.errors import UserError
+from mmkd.errors import UserError, is_integer
 
-# Graphs grow with the square of their nodes, eigenvectors with the cube.
+# Memory grows with the square of the number of nodes, and eigenvectors take cubic time.
 MAX_NODES = 1024
 
 
 def node_grid(*grids: tuple[int, int]) -> tuple[int, int]:
-    """The grid on which maps of these sizes are compared.
+    """Return the grid on which to compare maps of these sizes.
 
-    It is the smaller height and the smaller width, shrunk evenly to at most ``MAX_NODES`` nodes.
+    It has the smallest height and the smallest width, shrunk evenly to at most ``MAX_NODES`` nodes.
 
     Args:
         grids: (H, W) of each map.
@@ -45,16 +44,16 @@ def check_nodes(nodes: tuple[int, int] | None) -> None:
     if (
         not isinstance(nodes, tuple | list)
         or len(nodes) != 2
-        or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in nodes)
+        or not all(is_integer(n, least=1) for n in nodes)
         or nodes[0] * nodes[1] > MAX_NODES
     ):
         raise UserError(
-            f'nodes={nodes!r}; allowed: (height, width) of at most {MAX_NODES} nodes in all'
+            f'nodes={nodes!r}: expected (height, width) with at most {MAX_NODES} nodes in all'
         )
 
 
 def pool_features(x: Tensor, nodes: tuple[int, int]) -> Tensor:
-    """The mean of a feature over the area of each node.
+    """Return the mean of a feature over the area of each node.
 
     Args:
         x: (..., H, W), float32 or float64.
@@ -71,7 +70,7 @@ def pool_features(x: Tensor, nodes: tuple[int, int]) -> Tensor:
 
 
 def pool_queries(x: Tensor, grid: tuple[int, int], nodes: tuple[int, int]) -> Tensor:
-    """The mean of what tokens hold over each node: a row of attention, or a token's vector.
+    """Return the mean over each node of what its tokens hold: attention rows, or vectors.
 
     Args:
         x: (..., N, D), the tokens of ``grid`` in raster order.
@@ -86,29 +85,29 @@ def pool_queries(x: Tensor, grid: tuple[int, int], nodes: tuple[int, int]) -> Te
     return pool_features(x.mT.unflatten(-1, tuple(grid)), nodes).flatten(-2).mT
 
 
-def pool_keys(weights: Tensor, grid: tuple[int, int], nodes: tuple[int, int]) -> Tensor:
-    """Attention per node instead of per key: each key's share goes to the nodes it lies in.
+def pool_keys(affinity: Tensor, grid: tuple[int, int], nodes: tuple[int, int]) -> Tensor:
+    """Add up attention by node instead of by key; a key is divided among the nodes it overlaps.
 
     Args:
-        weights: (..., N, M), the keys being the tokens of ``grid`` in raster order.
+        affinity: (..., N, M); the keys are the tokens of ``grid`` in raster order.
         grid: (H, W) of the keys.
         nodes: (h, w).
 
     Returns:
-        (..., N, n), every row with the sum that it had.
+        (..., N, n); every row keeps its sum.
     """
     if tuple(grid) == tuple(nodes):
-        return weights
-    rows = _shares(nodes[0], grid[0], weights.device, weights.dtype).T
-    columns = _shares(nodes[1], grid[1], weights.device, weights.dtype)
-    return (rows @ weights.unflatten(-1, tuple(grid)) @ columns).flatten(-2)
+        return affinity
+    rows = _shares(nodes[0], grid[0], affinity.device, affinity.dtype).T
+    columns = _shares(nodes[1], grid[1], affinity.device, affinity.dtype)
+    return (rows @ affinity.unflatten(-1, tuple(grid)) @ columns).flatten(-2)
 
 
 @lru_cache(maxsize=256)
 def _shares(source: int, target: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(target, source): how much of a target cell of one axis each source cell fills."""
+    """Return (target, source): the share of each target cell that a source cell covers."""
     with torch.inference_mode(False), torch.no_grad():
-        # In units of 1 / (source * target) of the axis, both grids' edges are whole numbers.
+        # In units of 1 / (source * target) of the axis, the edges of both grids are integers.
         left = torch.arange(target)[:, None] * source
         start = torch.arange(source) * target
         shared = torch.minimum(left + source, start + target) - torch.maximum(left, start)

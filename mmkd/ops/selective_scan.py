@@ -1,13 +1,12 @@
-"""The selective scan of state space models, and the choice of who computes it.
+"""The selective scan of state space models, and the choice of its backend.
 
 Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023, section 3.2
-(https://arxiv.org/abs/2312.00752). Every channel has ``N`` states that decay and take up input at
-a rate ``delta`` of the position's own::
+(https://arxiv.org/abs/2312.00752). Every channel has ``S`` states. At each position they decay and
+take up input, with a step size ``delta`` of that position::
 
     x_t = exp(delta_t A) x_{t-1} + delta_t B_t u_t        y_t = C_t . x_t + D u_t
 
-Shapes: ``M`` samples, ``G`` groups, ``K = G * c`` channels, ``N`` states of a channel, ``L``
-positions. The channels of a group share ``B`` and ``C``.
+Shapes: see :mod:`mmkd.ops`. The channels of a group share ``B`` and ``C``.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.nn import functional
 
-from mmkd.errors import UserError
+from mmkd.errors import UserError, one_line, warn_renamed
 from mmkd.ops.blocked_scan import BlockedScan
 from mmkd.ops.doubling_scan import doubling_scan
 
 BACKENDS = ('torch', 'triton', 'mamba', 'doubling', 'reference')
 
-# What the backends for CUDA need, the fastest first.
+# The modules that the CUDA backends need, fastest first.
 _PACKAGES = dict(mamba='mamba_ssm.ops.selective_scan_interface', triton='triton')
 
 
@@ -42,31 +41,30 @@ def selective_scan(
     delta_softplus: bool = True,
     backend: str | None = None,
 ) -> Tensor:
-    """Run the scan with the fastest backend there is, in float32 or better.
+    """Run the scan with the fastest available backend, in float32 or float64.
 
     Args:
-        u: Input, (M, K, L).
-        delta: Step sizes before bias and softplus, (M, K, L).
-        A: Rates, (K, N), negative.
-        B: Input weights, (M, G, N, L), where G divides K.
-        C: Output weights, (M, G, N, L).
+        u: Input, (B, K, L).
+        delta: Step sizes before bias and softplus, (B, K, L).
+        A: Rates, (K, S), negative.
+        B: Input weights, (B, G, S, L), where G divides K.
+        C: Output weights, (B, G, S, L).
         D: Skip weights, (K,).
         delta_bias: Added to ``delta``, (K,).
-        delta_softplus: Whether the step size is ``softplus(delta + delta_bias)``. Without it the
-            sum itself must not be negative.
+        delta_softplus: Whether the step size is ``softplus(delta + delta_bias)``. Without it
+            the step size is the sum itself, which must be >= 0.
         backend: ``'mamba'`` (mamba-ssm's kernel, CUDA only), ``'triton'`` (kernels that Triton
-            compiles as they are first used; CUDA, or a CPU with ``TRITON_INTERPRET=1``),
-            ``'torch'`` (PyTorch alone, any device), ``'doubling'`` (for the export of a network) or
-            ``'reference'`` (the definition, slow). By default what the environment variable
-            ``MMKD_SCAN`` says, or else on CUDA the first of these that is installed, elsewhere
-            ``'torch'``. Where the variable names a backend for CUDA, tensors on the CPU beside a
-            GPU are left to ``'torch'``.
+            compiles at first use; CUDA, or a CPU with ``TRITON_INTERPRET=1``), ``'torch'`` (plain
+            PyTorch, any device), ``'doubling'`` (for export) or ``'reference'`` (the definition,
+            slow). The default is the environment variable ``MMKD_SCAN_BACKEND``. Without it, CUDA
+            tensors use the first of these that is installed and others ``'torch'``. If the variable
+            names a CUDA backend, CPU tensors on a machine with a GPU use ``'torch'``.
 
     Returns:
-        (M, K, L), in the type of ``u``; its memory layout may differ from that of ``u``.
+        (B, K, L), in the dtype of ``u``; its memory layout may differ from that of ``u``.
 
     Raises:
-        UserError: Shapes do not fit together, or the backend is unknown or absent.
+        UserError: Shapes do not fit together, or the backend is unknown or not installed.
     """
     _check_shapes(u, delta, A, B, C, D, delta_bias)
     backend = choose_backend(u.device, backend)
@@ -95,7 +93,7 @@ def selective_scan_reference(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = True,
 ) -> Tensor:
-    """The definition, one position after the other; arguments as :func:`selective_scan`."""
+    """Run the scan by its definition, position by position; arguments as :func:`selective_scan`."""
     if delta_bias is not None:
         delta = delta + delta_bias[:, None]
     if delta_softplus:
@@ -114,33 +112,36 @@ def selective_scan_reference(
 
 
 def choose_backend(device: torch.device, backend: str | None = None) -> str:
-    """The backend that :func:`selective_scan` takes for tensors on ``device``; logged once."""
+    """Return the backend that :func:`selective_scan` uses on ``device``; log it once."""
     is_argument = backend is not None
     if is_argument:
         source = f'backend={backend!r}'
     else:
-        backend = os.environ.get('MMKD_SCAN')
-        source = f'MMKD_SCAN={backend}'
+        backend = os.environ.get('MMKD_SCAN_BACKEND')
+        if backend is None and 'MMKD_SCAN' in os.environ:
+            warn_renamed('MMKD_SCAN', 'MMKD_SCAN_BACKEND')
+            backend = os.environ['MMKD_SCAN']
+        source = f'MMKD_SCAN_BACKEND={backend}'
     if backend is None:
         usable = [name for name in _PACKAGES if device.type == 'cuda' and _why_absent(name) is None]
         backend = usable[0] if usable else 'torch'
     elif backend not in BACKENDS:
-        raise UserError(f'{source} is not known; allowed: {", ".join(BACKENDS)}')
+        raise UserError(f'{source}: expected one of {", ".join(BACKENDS)}')
     elif backend in _PACKAGES and (why := _why_absent(backend)):
-        raise UserError(f'{source}: {why}; allowed here: torch, reference')
+        raise UserError(f'{source}: {why}; use torch or reference')
     elif backend in _PACKAGES and device.type != 'cuda' and not _is_interpreted(backend):
         if is_argument or not torch.cuda.is_available():
-            raise UserError(f'{source} needs tensors on a CUDA device, got {device.type}')
-        backend = 'torch'  # a network is built and tried on the CPU before it moves to the GPU
+            raise UserError(f'{source}: expected tensors on a CUDA device, got {device.type}')
+        backend = 'torch'  # a network is built and dry-run on the CPU before it moves to the GPU
     _log_once(backend, device.type)
     return backend
 
 
 @lru_cache
 def _why_absent(backend: str) -> str | None:
-    """Why what a backend needs cannot be imported; None if it can.
+    """Return why a backend's package cannot be imported; None if it can.
 
-    To be found is not enough: a compiled package that was built for another PyTorch breaks here.
+    The import itself is the check: a package compiled for another PyTorch is found but fails here.
     """
     package = _PACKAGES[backend].partition('.')[0]
     try:
@@ -148,7 +149,7 @@ def _why_absent(backend: str) -> str | None:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == package:
             return f'{package} is not installed'
-        return f'{package} cannot be imported ({" ".join(str(error).split())[:120]})'
+        return f'{package} cannot be imported ({one_line(error)})'
     return None
 
 
@@ -167,7 +168,7 @@ def _in_one_type(u: Tensor, *others: Tensor | None) -> list[Tensor]:
     return [channels if x is None else x.to(dtype) for x in (u, *others)]
 
 
-# A graph break: the compiler would unroll the loops.
+# Break the graph here: the compiler would unroll the loops.
 @torch.compiler.disable
 def _blocked_scan(*inputs) -> Tensor:
     return BlockedScan.apply(*inputs, torch.is_grad_enabled())
@@ -197,21 +198,22 @@ def _check_shapes(
     delta_bias: Tensor | None,
 ) -> None:
     if u.ndim != 3 or not u.numel():
-        raise UserError(f'selective_scan takes u of shape (M, K, L), got {tuple(u.shape)}')
+        raise UserError(f'selective_scan: u has shape {tuple(u.shape)}: expected (B, K, L)')
     samples, channels, length = u.shape
     if A.ndim != 2 or B.ndim != 4:
         raise UserError(
-            'selective_scan takes A of shape (K, N) and B of shape (M, G, N, L), '
-            f'got {tuple(A.shape)} and {tuple(B.shape)}'
+            f'selective_scan: A has shape {tuple(A.shape)}, B {tuple(B.shape)}: expected (K, S) '
+            'and (B, G, S, L)'
         )
     if A.shape[1] != B.shape[2]:
         raise UserError(
-            f'selective_scan: A has {A.shape[1]} states (d_state) a channel, B has {B.shape[2]}'
+            f'selective_scan: A has {A.shape[1]} states (d_state) per channel, B has {B.shape[2]}: '
+            'expected the same number'
         )
     groups, states = B.shape[1:3]
     if channels % groups:
         raise UserError(
-            f'selective_scan: the {groups} groups of B do not divide {channels} channels'
+            f'selective_scan: B has {groups} groups: expected a divisor of {channels} channels'
         )
     expected = dict(
         delta=(delta, (samples, channels, length)),
@@ -224,6 +226,6 @@ def _check_shapes(
     for name, (tensor, shape) in expected.items():
         if tensor is not None and tensor.shape != shape:
             raise UserError(
-                f'selective_scan: {name} has shape {tuple(tensor.shape)}, must be {shape} '
+                f'selective_scan: {name} has shape {tuple(tensor.shape)}: expected {shape} '
                 f'for u of shape {tuple(u.shape)}'
             )

@@ -1,13 +1,13 @@
-"""Leading eigenvalues and eigenvectors of symmetric matrices, a batch at a time.
+"""Leading eigenvalues and eigenvectors of symmetric matrices, in batches.
 
-Where few eigenpairs of a large matrix are asked for they come from a block Krylov space
-(Musco & Musco, "Randomized Block Krylov Methods for Stronger and Faster Approximate Singular Value
-Decomposition", NeurIPS 2015, https://arxiv.org/abs/1504.05477): randomised subspace iteration that
-keeps every iterate. It grows until the residuals say that the pairs are right, and gives way to
-the full decomposition where that would be cheaper. The random start is always the same one: equal
-matrices have equal results, and no generator of the training run is touched.
+For a few eigenpairs of a large matrix, a block Krylov space is used (Musco & Musco, "Randomized
+Block Krylov Methods for Stronger and Faster Approximate Singular Value Decomposition", NeurIPS
+2015, https://arxiv.org/abs/1504.05477): randomised subspace iteration that keeps every iterate. It
+grows until the residuals are small. If the full decomposition would be cheaper, that is used
+instead. The random start is fixed, so equal matrices have equal results and the global RNG is not
+touched.
 
-Shapes: ``N`` rows and columns, ``K`` columns of the Krylov basis, ``k`` eigenpairs asked for.
+Shapes: (..., n, n) matrices, ``p`` columns of the Krylov basis, ``k`` eigenpairs asked for.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mmkd.errors import UserError
+from mmkd.errors import check_integer, check_number
 
-# A Krylov space begins with this many blocks of the eigenpairs asked for, and is tried from twice
-# as many rows on: with fewer the full decomposition is as fast (docs/benchmarks.md).
+# A Krylov space starts with this many blocks of the eigenpairs asked for. It is used for matrices
+# with at least twice as many rows: below, the full decomposition is as fast (docs/benchmarks.md).
 _FIRST_BLOCKS, _MORE_BLOCKS = 12, 4
-# Pairs asked for at a time where the number follows from the energy.
+# Number of eigenpairs added at a time where the energy decides how many are needed.
 _ENERGY_BLOCK = 16
-# Largest residual, relative to the eigenvalue, or to the largest one's hundredth if that is more:
-# an eigenvalue lies no further away than the residual is long, and mostly its square.
+# Largest residual, relative to the eigenvalue or to 1/100 of the largest one. The error of an
+# eigenvalue is at most the residual, and usually its square.
 _TOLERANCE = 1e-3
 
 
 @torch.no_grad()
 def leading_eigenpairs(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The ``k`` largest eigenvalues, the signs counted, and their eigenvectors.
+    """Return the ``k`` largest eigenvalues (by value, not magnitude) and their eigenvectors.
 
     Args:
-        matrix: (..., N, N), symmetric, float32 or float64.
-        k: how many, >= 1; all N where there are fewer.
+        matrix: (..., n, n), symmetric, float32 or float64.
+        k: Number of eigenpairs, >= 1; all n if there are fewer.
 
     Returns:
-        Values (..., k), descending, nan where the matrix has a number that is not finite, and
-        orthonormal vectors (..., N, k), without a gradient.
+        Values (..., k), descending, nan where a matrix has an entry that is not finite, and
+        orthonormal vectors (..., n, k), without a gradient.
     """
     check_count(k)
     k = min(k, matrix.shape[-1])
@@ -52,15 +52,15 @@ def leading_eigenpairs(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def leading_eigenvalues(matrix: Tensor, k: int) -> Tensor:
-    """The ``k`` largest eigenvalues, differentiable.
+    """Return the ``k`` largest eigenvalues, differentiable.
 
-    They are Rayleigh quotients ``v^T S v`` whose vectors are constants, so the gradient of one is
-    ``v v^T``: exact for a simple eigenvalue, finite for a repeated one, and never divided by the
-    gap between two.
+    They are Rayleigh quotients ``v^T S v`` with constant vectors, so the gradient is ``v v^T``. It
+    is exact for a simple eigenvalue and finite for a repeated one, because it does not divide by
+    the gap between two eigenvalues.
 
     Args:
-        matrix: (..., N, N), symmetric, float32 or float64.
-        k: how many, >= 1; all N where there are fewer.
+        matrix: (..., n, n), symmetric, float32 or float64.
+        k: Number of eigenvalues, >= 1; all n if there are fewer.
 
     Returns:
         (..., k), descending.
@@ -71,22 +71,22 @@ def leading_eigenvalues(matrix: Tensor, k: int) -> Tensor:
 
 @torch.no_grad()
 def energy_eigenpairs(matrix: Tensor, energy: float) -> tuple[Tensor, Tensor]:
-    """The fewest eigenpairs, largest magnitude first, that hold a share of ``sum(value^2)``.
+    """Return the fewest eigenpairs, largest magnitude first, that hold a share of the energy.
 
     Args:
-        matrix: (..., N, N), symmetric, float32 or float64.
-        energy: the share, in (0, 1].
+        matrix: (..., n, n), symmetric, float32 or float64.
+        energy: Share of the sum of squared eigenvalues, in (0, 1].
 
     Returns:
-        Values (..., m) and vectors (..., N, m), without a gradient; m is the most that one matrix
-        of the batch needs, and values that another does not need are 0.
+        Values (..., k) and vectors (..., n, k), without a gradient. k is the largest number that a
+        matrix of the batch needs; values that another matrix does not need are 0.
     """
     check_energy(energy)
     target = energy * matrix.square().sum((-2, -1))[..., None]
 
     def needed(values: Tensor) -> Tensor:
         squares = values.square()
-        return ~(squares.cumsum(-1) - squares >= target)  # so that none is dropped of what is nan
+        return ~(squares.cumsum(-1) - squares >= target)  # True for NaN, which `<` would drop
 
     values, vectors, kept = _eigenpairs(matrix, _ENERGY_BLOCK, needed, magnitude=True)
     most = int(kept.sum(-1).max().clamp(min=1))
@@ -94,22 +94,19 @@ def energy_eigenpairs(matrix: Tensor, energy: float) -> tuple[Tensor, Tensor]:
 
 
 def check_count(k: int) -> None:
-    """Raise :class:`UserError` unless ``k`` is a positive integer."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise UserError(f'k={k!r} must be a positive integer')
+    """Raise :class:`UserError` unless ``k`` is an integer >= 1."""
+    check_integer('k', k, least=1)
 
 
 def check_energy(energy: float) -> None:
-    """Raise :class:`UserError` unless ``energy`` is a share in (0, 1]."""
-    number = isinstance(energy, int | float) and not isinstance(energy, bool)
-    if not number or not 0 < energy <= 1:
-        raise UserError(f'energy={energy!r} must be a number in (0, 1]')
+    """Raise :class:`UserError` unless ``energy`` is a number in (0, 1]."""
+    check_number('energy', energy, above=0, most=1)
 
 
 def _eigenpairs(
     matrix: Tensor, block: int, needed: Callable[[Tensor], Tensor], magnitude: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sorted eigenvalues, vectors of at least the ``needed`` ones, and which those are."""
+    """Return sorted eigenvalues, the vectors of the ``needed`` ones, and which are needed."""
     size = matrix.shape[-1]
     if size >= 2 * _FIRST_BLOCKS * block:
         basis = torch.linalg.qr(_random(size, matrix.device, matrix.dtype)[:, :block])[0]
@@ -138,17 +135,17 @@ def _eigenpairs(
 def _extend(
     matrix: Tensor, basis: Tensor, image: Tensor, block: int, blocks: int
 ) -> tuple[Tensor, Tensor]:
-    """Grow an orthonormal basis (..., N, K) and its image by ``blocks`` blocks."""
+    """Extend an orthonormal basis (..., n, p) and its image by ``blocks`` blocks."""
     random = _random(matrix.shape[-1], matrix.device, matrix.dtype)
     known = basis.shape[-1]
     basis, image = (functional.pad(x, (0, blocks * block)) for x in (basis, image))
     for start in range(known, basis.shape[-1], block):
         here, before = slice(start, start + block), basis[..., :start]
         new = image[..., start - block : start]
-        # Where the matrix adds nothing new, of low rank say, any other directions will do.
+        # If the matrix adds no new direction, as at low rank, random ones complete the basis.
         rounding = 8 * torch.finfo(new.dtype).eps * new.abs().amax((-2, -1), keepdim=True)
         new = new + rounding * random[:, here]
-        for _ in range(2):  # what rounding leaves of the first time is large beside a small rest
+        for _ in range(2):  # a second pass removes the rounding error of the first
             new = torch.linalg.qr(new - before @ (before.mT @ new))[0]
         basis[..., here] = new
         image[..., here] = matrix @ new
@@ -168,7 +165,7 @@ def _sorted_eigh(matrix: Tensor, magnitude: bool) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=16)
 def _random(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Random numbers (size, size // 2), the same in every run."""
+    """Return random numbers (size, size // 2), the same in every run."""
     with torch.inference_mode(False), torch.no_grad():
         generator = torch.Generator().manual_seed(0)
         return torch.randn(size, size // 2, generator=generator).to(device, dtype)

@@ -1,12 +1,12 @@
-"""The selective scan as two Triton kernels, for any CUDA GPU and nothing to compile at install.
+"""The selective scan as two Triton kernels, for any CUDA GPU, without compilation at install.
 
-A program takes a few channels of one group and goes through the positions a chunk at a time. Inside
-a chunk the recurrence ``x_t = a_t x_{t-1} + b_t`` is an associative scan over pairs ``(a, b)``, and
-from chunk to chunk it carries the state. The state before every chunk is kept for the backward
-pass, which computes the others anew. Sums over the channels of a group are written for each program
-and added up outside, so that the result does not depend on the order in which programs end.
+A program handles a few channels of one group and processes the positions in chunks. Within a chunk
+the recurrence ``x_t = a_t x_{t-1} + b_t`` is an associative scan over pairs ``(a, b)``; the state
+is carried from chunk to chunk. The state before every chunk is stored for the backward pass, which
+computes the others again. Each program writes its own sums over the channels of a group, and they
+are added up outside. The result therefore does not depend on the order in which programs finish.
 
-Shapes as in :mod:`mmkd.ops.selective_scan`; tiles are (channels, states, positions).
+Shapes: see :mod:`mmkd.ops`; tiles are (channels, states, positions).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Positions of a chunk, and channels times states times positions of a tile.
+# Positions per chunk, and the product channels * states * positions of a tile.
 _CHUNK = 256
 _TILE = 2048
 
@@ -70,7 +70,7 @@ class TritonScan(torch.autograd.Function):
 
 
 def _launch(u: Tensor, B: Tensor) -> tuple[tuple[int, int], tuple[int, ...], dict[str, int]]:
-    """Grid of programs, sizes and tile of both kernels."""
+    """Return the grid of programs, the sizes and the tile of both kernels."""
     samples, groups, states, length = B.shape
     channels = u.shape[1] // groups
     padded = triton.next_power_of_2(states)
@@ -97,7 +97,7 @@ def _softplus(x):
 
 @triton.jit
 def _steps(delta, rows, inside, bias, SOFTPLUS: tl.constexpr):
-    """Step sizes (channels, positions), 0 outside, and what went into the softplus."""
+    """Return step sizes (channels, positions), 0 outside, and the input of the softplus."""
     raw = tl.load(delta + rows, mask=inside, other=0) + bias[:, None]
     step = _softplus(raw) if SOFTPLUS else raw
     return tl.where(inside, step, 0), raw
@@ -210,7 +210,7 @@ def _backward_kernel(
     rate_grad = tl.zeros_like(rate)
     skip_grad = tl.zeros_like(skip)
     bias_grad = tl.zeros_like(bias)
-    carried = tl.zeros_like(rate)  # the state's gradient that comes from the chunk after
+    carried = tl.zeros_like(rate)  # the gradient of the state from the following chunk
     for back in range(chunks):
         i = chunks - 1 - back
         t = i * CHUNK + position
@@ -224,7 +224,7 @@ def _backward_kernel(
         b = tl.load(B + columns, mask=seen, other=0)
         c = tl.load(C + columns, mask=seen, other=0)
 
-        # The state before each position: the same scan, taken one position later.
+        # The state before each position: the same scan, shifted by one position.
         later = inside & (position > 0)[None, :]
         step_before, _ = _steps(delta, rows - 1, later, bias, SOFTPLUS)
         x_before = tl.load(u + rows - 1, mask=later, other=0)
@@ -243,7 +243,7 @@ def _backward_kernel(
         decay = tl.exp(step[:, None, :] * rate[:, :, None])
         state = decay * before + (step * x)[:, None, :] * b[None, :, :]
 
-        # The state's gradient, from the end: g_t = C_t dy_t + a_{t+1} g_{t+1}.
+        # The gradient of the state, in reverse: g_t = C_t dy_t + a_{t+1} g_{t+1}.
         ahead = inside & (position < CHUNK - 1)[None, :] & (t + 1 < length)[None, :]
         step_ahead, _ = _steps(delta, rows + 1, ahead, bias, SOFTPLUS)
         reach, local = tl.associative_scan(

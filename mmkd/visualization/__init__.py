@@ -1,1 +1,1 @@
-"""Pictures of what a distillation does."""
+"""Pictures that show what a distillation does."""

@@ -1,4 +1,4 @@
-"""One image of a distillation as a picture: answers on top, then what every term compares."""
+"""One image of a distillation as a picture: predictions on top, then what every term compares."""
 
 from collections.abc import Mapping
 
@@ -7,104 +7,105 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmkd.affinities import MambaStateAffinity
-from mmkd.attention_taps import Attention
+from mmkd.distillation.recording import Recording
+from mmkd.distillation.tap import INPUT_GRADIENT, Tap
+from mmkd.distillation.term import Term
 from mmkd.losses import FAMLoss, FrequencyAttentionLoss, FRSFeatureLoss, FRSHeadLoss
+from mmkd.losses.affinities import MambaStateAffinity
 from mmkd.ops.attention import attention_map
+from mmkd.ops.attention_readings import Attention, ScanInputs
 from mmkd.ops.feature_richness import feature_richness
 from mmkd.ops.fourier import frequency_filter, frequency_mask
 from mmkd.ops.nodes import node_grid
-from mmkd.scan_taps import ScanInputs
-from mmkd.taps import INPUT_GRADIENT, Recording, Tap
-from mmkd.term import Term
-from mmkd.visualization.heat import overlay
+from mmkd.visualization.inspection import Inspection
+from mmkd.visualization.overlay import overlay
 from mmkd.visualization.panel import caption, panel, stack
 from mmkd.visualization.prediction import prediction_picture, truth_picture
-from mmkd.visualization.reading import Reading
 
-_HEIGHT = 192  # of every picture
+_HEIGHT = 192  # of every picture, in pixels
 
 
 @torch.no_grad()
 def distillation_picture(
-    reading: Reading, metainfo: Mapping, alone: np.ndarray | None = None
+    inspection: Inspection, metainfo: Mapping, baseline: np.ndarray | None = None
 ) -> np.ndarray:
-    """All of it, rows below each other, BGR (H, W, 3), uint8.
+    """Return the whole picture, row below row, BGR (H, W, 3), uint8.
 
-    The first row has the image, the truth, the teacher's and the student's answer, and that of a
-    student which trained alone, if there is one. A term has one row for each of its sides: the
-    map of every tap, see :func:`tap_map`; of a frequency term also the maps of the feature's low
-    and high frequencies, parted at the term's cutoff, and its spectrum; of an FRS term the
+    The first row shows the image, the ground truth, the predictions of teacher and student, and the
+    baseline's prediction if there is one. Each term has one row for each of its sides, with the map
+    of every tap, see :func:`tap_map`. A frequency term also shows the maps of low and high
+    frequencies, split at the term's cutoff, and the feature's spectrum. An FRS term also shows the
     teacher's mask.
 
     Args:
-        reading: what both networks said and recorded.
-        metainfo: the data set's.
-        alone: the answer of the student that trained alone, of the image's shape.
+        inspection: What both networks predicted and recorded.
+        metainfo: The dataset's metainfo.
+        baseline: The baseline's prediction as a picture with the image's shape.
     """
     answers = {
-        'input': reading.image,
-        'ground truth': truth_picture(reading.image, reading.sample, metainfo),
-        'teacher': prediction_picture(reading.image, reading.taught, metainfo),
-        'student': prediction_picture(reading.image, reading.sample, metainfo),
+        'input': inspection.image,
+        'ground truth': truth_picture(inspection.image, inspection.sample, metainfo),
     }
-    if alone is not None:
-        answers['student alone'] = alone
+    if inspection.taught is not None:
+        answers['teacher'] = prediction_picture(inspection.image, inspection.taught, metainfo)
+    answers['student'] = prediction_picture(inspection.image, inspection.sample, metainfo)
+    if baseline is not None:
+        answers['baseline'] = baseline
     rows = [panel(answers, _HEIGHT)]
-    for term in reading.distiller.distill.values():
+    for term in inspection.distiller.distill.values():
         weight = 'scheduled' if term.current_weight is None else f'{term.current_weight:.3g}'
         loss = f'{type(term.loss).__name__}({term.loss.extra_repr()})'
         title = f'{term.name}, weight {weight}: {loss}'
         rows.append(caption(title, rows[0].shape[1], 34, bold=True))
         for side, taps, recording in (
-            ('student', term.student_taps, reading.student),
-            ('teacher', term.compared_taps, reading.teacher),
+            ('student', term.student_taps, inspection.student),
+            ('teacher', term.compared_taps, inspection.teacher),
         ):
             pictures = {}
             for tap in taps:
-                pictures |= _tap_pictures(term, side, tap, recording, reading)
+                pictures |= _tap_pictures(term, side, tap, recording, inspection)
             if pictures:
                 rows.append(panel(pictures, _HEIGHT))
-        masks = [(tap, reading.teacher.read(tap)) for tap in score_taps(term)]
+        masks = [(tap, inspection.teacher[tap]) for tap in score_taps(term)]
         if masks:
-            rows.append(panel(_masks(masks, reading), _HEIGHT))
+            rows.append(panel(_masks(masks, inspection), _HEIGHT))
     return stack(rows)
 
 
 def score_taps(term: Term) -> list[Tap]:
-    """The taps of the teacher's class scores that an FRS term weights by; none of another term."""
+    """Return the taps of the teacher's class scores of an FRS term; none for other terms."""
     if isinstance(term.loss, FRSFeatureLoss):
         return term.extra_taps['scores']
     return term.compared_taps if isinstance(term.loss, FRSHeadLoss) else []
 
 
 def spectrum(feature: Tensor) -> np.ndarray:
-    """Logarithm of a feature's amplitudes, averaged over channels, the zero frequency central.
+    """Return the log amplitude of a feature, averaged over channels, zero frequency in the centre.
 
     Args:
         feature: (C, H, W).
 
     Returns:
-        (H, W), from 0 on.
+        (H, W), >= 0.
     """
     amplitude = torch.fft.fft2(feature.float(), norm='ortho').abs().mean(0)
     return torch.fft.fftshift(amplitude.log1p()).cpu().numpy()
 
 
 def tap_map(term: Term, tap: Tap, value: object) -> Tensor | None:
-    """Where a network looks at a tap of a term.
+    """Return where a network looks at a tap of a term.
 
-    Of a feature it is the attention map, by the power and mapping of the term's loss if it has
-    them; of ``input_gradient`` the sum of absolute values, for squares of a gradient are a few
-    bright dots; of a tap that reads attention, what :func:`attention_received` says.
+    For a feature it is the attention map, with the power and mapping of the term's loss if it has
+    them. For ``input_gradient`` it is the sum of absolute values, because squares of a gradient
+    show only a few bright dots. For an attention tap it is :func:`attention_received`.
 
     Args:
-        term: the term.
-        tap: one of its taps.
-        value: what the tap read.
+        term: The term.
+        tap: One of its taps.
+        value: What the tap recorded.
 
     Returns:
-        (N, h, w), from 0 on; None where nothing lies on a grid.
+        (B, h, w), >= 0; None if the values do not lie on a grid.
     """
     if isinstance(value, Attention | ScanInputs):
         return attention_received(value)
@@ -118,20 +119,20 @@ def tap_map(term: Term, tap: Tap, value: object) -> Tensor | None:
 
 @torch.enable_grad()
 def pull_maps(term: Term, student: Recording, teacher: Recording) -> dict[Tap, Tensor]:
-    """Where a term would change the student: how much its loss answers to each place of a tap.
+    """Return where a term would change the student: its gradient at each position of a tap.
 
-    That is the norm over channels of the loss's gradient by the tapped feature. Pixels whose label
-    is ignored count.
+    It is the norm over channels of the loss's gradient with respect to the tapped feature. Pixels
+    with an ignored label count too.
 
     Args:
-        term: the term.
-        student, teacher: what the two networks recorded.
+        term: The term.
+        student, teacher: What the two networks recorded.
 
     Returns:
-        (N, h, w), from 0 on, of each of the student's taps that lies on a grid.
+        (B, h, w), >= 0, for each of the student's taps that lies on a grid.
     """
-    read = {tap: student.read(tap) for tap in term.student_taps}
-    features = {t: f for t, f in read.items() if isinstance(f, Tensor) and f.ndim == 4}
+    values = {tap: student[tap] for tap in term.student_taps}
+    features = {t: f for t, f in values.items() if isinstance(f, Tensor) and f.ndim == 4}
     if not features:
         return {}
     tracked = [feature.requires_grad for feature in features.values()]
@@ -144,32 +145,32 @@ def pull_maps(term: Term, student: Recording, teacher: Recording) -> dict[Tap, T
 
 
 def attention_received(attention: Attention | ScanInputs) -> Tensor | None:
-    """How much the tokens are attended to, the mean over heads and queries, on the keys' grid.
+    """Return how much each token is attended to, averaged over heads and queries.
 
-    Of a scan the tokens are the nodes of ``MambaStateAffinity``.
+    For a scan, the tokens are the nodes of ``MambaStateAffinity``.
 
     Returns:
-        (N, h, w), 1 on average; None where the block does not say how its tokens lie.
+        (B, h, w) on the keys' grid, 1 on average; None if the block does not give its grid.
     """
     if isinstance(attention, ScanInputs):
         grid = node_grid(attention.grid)
-        weights = MambaStateAffinity()(attention, grid)
+        affinity = MambaStateAffinity()(attention, grid)
     elif attention.key_grid is None:
         return None
     else:
-        grid, weights = attention.key_grid, attention.weights()
-    received = weights.mean(dim=(1, 2))
+        grid, affinity = attention.key_grid, attention.affinity()
+    received = affinity.mean(dim=(1, 2))
     return (received * received.shape[-1]).unflatten(-1, grid)
 
 
 def _tap_pictures(
-    term: Term, side: str, tap: Tap, recording: Recording, reading: Reading
+    term: Term, side: str, tap: Tap, recording: Recording, inspection: Inspection
 ) -> dict[str, np.ndarray]:
-    value = recording.read(tap)
+    value = recording[tap]
     shown = tap_map(term, tap, value)
     if shown is None:
         return {}
-    pictures = {f'{side} {tap}': _overlay(shown[0], reading)}
+    pictures = {f'{side} {tap}': _overlay(shown[0], inspection)}
     if isinstance(term.loss, FrequencyAttentionLoss | FAMLoss):
         kind = getattr(term.loss, 'filter', 'ideal')
         cutoff = term.loss.cutoff
@@ -177,32 +178,32 @@ def _tap_pictures(
         low = frequency_filter(value, mask)
         parts = {'low': low, 'high': value.float() - low}
         for name, part in parts.items():
-            pictures[f'{side} {name}, {tap}'] = _overlay(attention_map(part)[0], reading)
-        pictures[f'{side} spectrum, {tap}'] = _spectrum_picture(value[0], cutoff, reading)
+            pictures[f'{side} {name}, {tap}'] = _overlay(attention_map(part)[0], inspection)
+        pictures[f'{side} spectrum, {tap}'] = _spectrum_picture(value[0], cutoff, inspection)
     return pictures
 
 
-def _masks(masks: list[tuple[Tap, Tensor]], reading: Reading) -> dict[str, np.ndarray]:
+def _masks(masks: list[tuple[Tap, Tensor]], inspection: Inspection) -> dict[str, np.ndarray]:
     maps = {tap: feature_richness(scores)[0] for tap, scores in masks}
     peak = max(float(mask.max()) for mask in maps.values())
     return {
-        f'mask {tap}': overlay(reading.image, reading.spread(mask), peak)
+        f'mask {tap}': overlay(inspection.image, inspection.upsample_to_image(mask), peak)
         for tap, mask in maps.items()
     }
 
 
-def _overlay(grid: Tensor, reading: Reading) -> np.ndarray:
-    shown = reading.spread(grid)
-    return overlay(reading.image, shown, float(shown.max()))
+def _overlay(grid: Tensor, inspection: Inspection) -> np.ndarray:
+    shown = inspection.upsample_to_image(grid)
+    return overlay(inspection.image, shown, float(shown.max()))
 
 
-def _spectrum_picture(feature: Tensor, cutoff: float, reading: Reading) -> np.ndarray:
-    """The spectrum in colours, with the cutoff's ellipse, of the shape of the image."""
-    height, width = reading.image.shape[:2]
+def _spectrum_picture(feature: Tensor, cutoff: float, inspection: Inspection) -> np.ndarray:
+    """Return the coloured spectrum with the cutoff's ellipse, in the shape of the image."""
+    height, width = inspection.image.shape[:2]
     values = spectrum(feature)
     level = (255 * values / max(values.max(), 1e-12)).astype(np.uint8)
     picture = cv2.applyColorMap(cv2.resize(level, (width, height)), cv2.COLORMAP_VIRIDIS)
-    rows, columns = values.shape  # of which the zero frequency has the middle one
+    rows, columns = values.shape  # the zero frequency is in the middle
     centre = ((columns // 2 + 0.5) / columns * width, (rows // 2 + 0.5) / rows * height)
     axes = (cutoff * width / 2, cutoff * height / 2)
     place = [tuple(map(round, point)) for point in (centre, axes)]

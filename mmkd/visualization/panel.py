@@ -1,4 +1,4 @@
-"""Panels: pictures of one scene side by side, each with its title."""
+"""Panels: pictures of one scene side by side, each with a title."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,9 +16,9 @@ def colour_labels(
     """Paint a label map.
 
     Args:
-        label: class ids (H, W); ``ignore`` becomes black.
-        palette: an RGB colour a class.
-        ignore: the id that is no class.
+        label: Class ids (H, W); ``ignore`` becomes black.
+        palette: One RGB colour per class.
+        ignore: The id that is not a class.
 
     Returns:
         BGR picture (H, W, 3), uint8.
@@ -30,11 +30,11 @@ def colour_labels(
 
 
 def panel(pictures: Mapping[str, np.ndarray], height: int = 288) -> np.ndarray:
-    """Set titled pictures side by side.
+    """Put titled pictures side by side.
 
     Args:
         pictures: BGR pictures (H, W, 3) of any size, by title, left to right.
-        height: every picture is scaled to this many pixels.
+        height: Height to which every picture is scaled, in pixels.
 
     Returns:
         BGR picture, uint8.
@@ -50,7 +50,7 @@ def panel(pictures: Mapping[str, np.ndarray], height: int = 288) -> np.ndarray:
 
 
 def caption(text: str, width: int, height: int, bold: bool = False) -> np.ndarray:
-    """A line of dark text on white, BGR (height, width, 3); what does not fit is cut off."""
+    """Return a line of dark text on white, BGR (height, width, 3); longer text is cut."""
     weight = 'bold' if bold else 'normal'
     path = findfont(FontProperties(family='DejaVu Sans', weight=weight))
     picture = Image.new('RGB', (width, height), 'white')
@@ -62,7 +62,7 @@ def caption(text: str, width: int, height: int, bold: bool = False) -> np.ndarra
 
 
 def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Set panels one below the other, each filled up with white to the widest.
+    """Put panels one below the other, padded with white to the widest.
 
     Args:
         rows: BGR pictures, uint8.

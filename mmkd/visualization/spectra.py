@@ -1,4 +1,4 @@
-"""Spectra of graphs, as curves."""
+"""Plot spectra of graphs."""
 
 from collections.abc import Mapping
 
@@ -13,12 +13,12 @@ from matplotlib import pyplot as plt  # noqa: E402
 def draw_spectra(
     spectra: Mapping[str, np.ndarray], width: int = 384, height: int = 288
 ) -> np.ndarray:
-    """Plot the magnitudes of eigenvalues by their rank, on a logarithmic axis.
+    """Plot the magnitudes of eigenvalues by rank, on a logarithmic axis.
 
     Args:
-        spectra: eigenvalues (k,) by the name of their graph, the largest magnitude first; those
-            that are 0 are left out.
-        width, height: of the picture in pixels.
+        spectra: Eigenvalues (k,) by the name of their graph, largest magnitude first; zeros are
+            left out.
+        width, height: Size of the picture in pixels.
 
     Returns:
         BGR picture (height, width, 3), uint8.

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
-from mmkd.configs import load_config
+from mmkd.config.load import load_config
 from mmkd.datasets import SeededIndex, SeededInfiniteSampler
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
@@ -20,7 +20,7 @@ def dataset():
     init_default_scope('mmdet')
     config = load_config('configs/students/yolo11s_streets.py').train_dataloader.dataset
     config.dataset.update(length=5, size=(48, 64))
-    config.skip_from_draw = LAST
+    config.mix_until_sample = LAST
     return DATASETS.build(config)
 
 
@@ -31,27 +31,27 @@ def shape(sample):
 MIXED, ALONE = (3, 320, 320), (3, 240, 320)
 
 
-def test_mixes_until_the_draw_and_not_from_it(dataset):
+def test_scheduled_mix_stops_at_the_given_sample(dataset):
     for draw in (0, LAST - 1, LAST, LAST + 7, 0):
         sample = dataset[SeededIndex(2, 11, draw)]
         assert shape(sample) == (MIXED if draw < LAST else ALONE)
         assert sample['data_samples'].img_id == 2
 
 
-def test_an_index_without_a_number_is_mixed(dataset):
+def test_scheduled_mix_plain_index_is_mixed(dataset):
     assert shape(dataset[2]) == MIXED
 
 
 @pytest.mark.parametrize(
     'key, value, message',
     [
-        ('skip_type_keys', ('Mosiac',), r'skip_type_keys=.*; allowed: .* are Mosaic, RandomResize'),
-        ('skip_type_keys', 'Mosaic', r'skip_type_keys=.*; allowed: .* are Mosaic, RandomResize'),
-        ('skip_from_draw', -1, 'skip_from_draw=-1; allowed: a whole number'),
-        ('skip_from_draw', 2.5, 'skip_from_draw=2.5; allowed: a whole number'),
+        ('skip_type_keys', ('Mosiac',), r'skip_type_keys=.*: expected .*: Mosaic, RandomResize'),
+        ('skip_type_keys', 'Mosaic', r'skip_type_keys=.*: expected .*: Mosaic, RandomResize'),
+        ('mix_until_sample', -1, 'mix_until_sample=-1: expected an integer'),
+        ('mix_until_sample', 2.5, 'mix_until_sample=2.5: expected an integer'),
     ],
 )
-def test_wrong_arguments_are_named(key, value, message):
+def test_scheduled_mix_bad_arguments_raise_user_error(key, value, message):
     init_default_scope('mmdet')
     config = load_config('configs/students/yolo11s_streets.py').train_dataloader.dataset
     config[key] = value
@@ -59,7 +59,7 @@ def test_wrong_arguments_are_named(key, value, message):
         DATASETS.build(config)
 
 
-def test_boxes_stay_on_the_picture(dataset):
+def test_scheduled_mix_boxes_stay_on_the_picture(dataset):
     counts = []
     for seed in range(6):
         boxes = dataset[SeededIndex(seed % 5, seed, 0)]['data_samples'].gt_instances.bboxes.tensor
@@ -69,7 +69,7 @@ def test_boxes_stay_on_the_picture(dataset):
     assert max(counts) > 0
 
 
-def test_the_seed_decides(dataset):
+def test_scheduled_mix_equal_seed_gives_equal_sample(dataset):
     first, again, other = (dataset[SeededIndex(1, seed, 0)]['inputs'] for seed in (4, 4, 5))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
@@ -81,7 +81,7 @@ def read(dataset, workers, skip=0):
     return [sample['inputs'] for sample in islice(loader, 5 - skip)]
 
 
-def test_draws_are_the_same_whoever_reads_them_and_wherever_one_resumed(dataset):
+def test_scheduled_mix_samples_are_independent_of_workers_and_resume(dataset):
     alone = read(dataset, 0)
     assert [tuple(x.shape) for x in alone] == [MIXED] * LAST + [ALONE] * 2
     for others in (read(dataset, 2), [None, None, *read(dataset, 0, skip=2)]):

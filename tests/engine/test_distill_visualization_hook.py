@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mmkd.configs import load_config
+from mmkd.config.load import load_config
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS, HOOKS, MODELS
 
@@ -44,7 +44,7 @@ def config(recipe) -> Config:
     return recipe
 
 
-def test_a_training_is_the_same_with_and_without_it(config, tmp_path):
+def test_visualization_hook_leaves_training_unchanged(config, tmp_path):
     plain = train(config, tmp_path / 'plain', None)
     states = random.getstate()[1], np.random.get_state()[1].tolist(), torch.get_rng_state()
     drawn = train(config, tmp_path / 'drawn', HOOK)
@@ -59,7 +59,7 @@ def test_a_training_is_the_same_with_and_without_it(config, tmp_path):
     assert found.keys() == names
 
 
-def test_a_resumed_run_goes_on_drawing(recipe, tmp_path):
+def test_visualization_hook_resumed_run_draws_on(recipe, tmp_path):
     train(recipe, tmp_path, HOOK, train_cfg=dict(max_iters=2))
     train(recipe, tmp_path, HOOK, resume=True)
     found = pictures(tmp_path)
@@ -70,7 +70,7 @@ def test_a_resumed_run_goes_on_drawing(recipe, tmp_path):
     assert np.array_equal(before[truth], after[truth]) and not np.array_equal(before, after)
 
 
-def test_the_student_alone_stands_beside_the_others(recipe, tmp_path):
+def test_visualization_hook_baseline_is_drawn_beside(recipe, tmp_path):
     config = load_config('configs/students/fast_scnn_streets.py')
     torch.manual_seed(3)
     network = MODELS.build(config.model).eval()
@@ -80,11 +80,11 @@ def test_the_student_alone_stands_beside_the_others(recipe, tmp_path):
     with torch.no_grad():  # so that no class wins everywhere
         logits = [network.test_step(batch)[0].seg_logits.data for batch in batches]
         network.decode_head.conv_seg.bias -= torch.stack(logits).mean((0, 2, 3))
-    torch.save(dict(state_dict=network.state_dict(), meta={}), tmp_path / 'alone.pth')
-    alone = dict(
-        config='configs/students/fast_scnn_streets.py', checkpoint=str(tmp_path / 'alone.pth')
+    torch.save(dict(state_dict=network.state_dict(), meta={}), tmp_path / 'baseline.pth')
+    baseline = dict(
+        config='configs/students/fast_scnn_streets.py', checkpoint=str(tmp_path / 'baseline.pth')
     )
-    train(recipe, tmp_path, dict(HOOK, alone=alone), train_cfg=dict(max_iters=2))
+    train(recipe, tmp_path, dict(HOOK, baseline=baseline), train_cfg=dict(max_iters=2))
     found = pictures(tmp_path)
     palette = np.uint8(dataset.metainfo['palette'])[:, ::-1]
     answers = []
@@ -98,7 +98,7 @@ def test_the_student_alone_stands_beside_the_others(recipe, tmp_path):
     assert not np.array_equal(*answers)
 
 
-def test_a_detector_is_drawn_with_its_masks(detection_files, tmp_path):
+def test_visualization_hook_draws_detector_with_masks(detection_files, tmp_path):
     init_default_scope('mmdet')
     config = Config.fromfile(detection_files['recipe'])
     base = Config.fromfile('configs/_base_/distillers/frs_one_stage.py')
@@ -110,7 +110,7 @@ def test_a_detector_is_drawn_with_its_masks(detection_files, tmp_path):
     assert found['distillation_0_4.png'].shape[0] == 220 + 2 * (34 + 3 * 220)
 
 
-def test_runs_that_do_not_distil_are_left_alone(config, tmp_path):
+def test_visualization_hook_ignores_runs_without_distillation(config, tmp_path):
     config.model = config.model.student
     train(config, tmp_path, HOOK, train_cfg=dict(max_iters=2))
     assert not pictures(tmp_path)
@@ -119,26 +119,28 @@ def test_runs_that_do_not_distil_are_left_alone(config, tmp_path):
 @pytest.mark.parametrize(
     'hook, message',
     [
-        (dict(HOOK, interval=0), 'interval=0; allowed: a positive integer'),
-        (dict(HOOK, images=(1, 4)), r'images=\[1, 4\]; allowed: from 0 to 3'),
-        (dict(HOOK, alone=dict(config='a.py')), r"alone={'config': 'a.py'}; allowed: dict\("),
-        (dict(HOOK, alone='alone.pth'), "alone='alone.pth'; allowed: dict\\("),
+        (dict(HOOK, interval=0), 'interval=0: expected an integer >= 1'),
+        (dict(HOOK, images=(1, 4)), r'images=\[1, 4\]: expected indices from 0 to 3'),
+        (dict(HOOK, baseline=dict(config='a.py')), r"baseline={'config': 'a.py'}: expected dict\("),
+        (dict(HOOK, baseline='baseline.pth'), "baseline='baseline.pth': expected dict\\("),
         (
-            dict(HOOK, alone=dict(config='configs/students/fast_scnn_streets.py', checkpoint='b')),
-            'DistillVisualizationHook.alone: checkpoint b does not exist',
+            dict(
+                HOOK, baseline=dict(config='configs/students/fast_scnn_streets.py', checkpoint='b')
+            ),
+            'DistillVisualizationHook.baseline: checkpoint b does not exist',
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_named_before_training(config, tmp_path, hook, message):
+def test_visualization_hook_bad_setting_fails_before_training(config, tmp_path, hook, message):
     with pytest.raises(UserError, match=message):
         train(config, tmp_path, hook)
     assert not list(tmp_path.glob('iter_*.pth'))
 
 
-def test_a_teacher_of_which_the_first_process_has_a_part_is_refused(config, tmp_path):
+def test_visualization_hook_rejects_sharded_teacher(config, tmp_path):
     config.work_dir = str(tmp_path)
     runner = Runner.from_cfg(config)
     runner.model.teacher.sharded = True
     hook = HOOKS.build(HOOK)
-    with pytest.raises(UserError, match='cannot draw a teacher with shard=True'):
+    with pytest.raises(UserError, match='expected a teacher with shard=False'):
         hook.before_train(runner)

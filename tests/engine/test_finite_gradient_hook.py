@@ -38,7 +38,7 @@ def poisoned(recipe):
 
 
 @pytest.mark.parametrize('factor', [math.nan, math.inf, -math.inf])
-def test_stop_names_the_term_and_what_it_compared(poisoned, factor, tmp_path):
+def test_finite_gradient_hook_stop_names_term_and_taps(poisoned, factor, tmp_path):
     runner = Runner.from_cfg(poisoned(factor))
     with pytest.raises(UserError) as error:
         runner.train()
@@ -50,21 +50,21 @@ def test_stop_names_the_term_and_what_it_compared(poisoned, factor, tmp_path):
     assert not list(Path(runner.work_dir).glob('*.pth'))
 
 
-def test_the_cause_is_remembered_while_gradients_are_accumulated(poisoned):
+def test_finite_gradient_hook_accumulation_remembers_the_cause(poisoned):
     config = poisoned(at=2)
     config.optim_wrapper.accumulative_counts = 2
     with pytest.raises(UserError, match='iteration 3: .* not finite; model.distill.bad is nan'):
         Runner.from_cfg(config).train()
 
 
-def test_a_cause_is_forgotten_with_its_step(poisoned):
+def test_finite_gradient_hook_next_step_forgets_the_cause(poisoned):
     config = poisoned(action='skip')
     runner = Runner.from_cfg(config)
     runner.train()
-    assert runner.model.not_finite == {}
+    assert runner.model.nonfinite_terms() == {}
 
 
-def test_skip_leaves_weights_and_moments_and_goes_on(poisoned, caplog):
+def test_finite_gradient_hook_skip_keeps_weights_and_moments(poisoned, caplog):
     config = poisoned(action='skip')
     config.train_cfg.val_interval = 100
     seen = []
@@ -91,7 +91,7 @@ def test_skip_leaves_weights_and_moments_and_goes_on(poisoned, caplog):
     assert log.count('the step is skipped') >= 1
 
 
-def test_weights_that_are_not_finite_are_never_saved(recipe):
+def test_finite_gradient_hook_nonfinite_weights_are_not_saved(recipe):
     runner = Runner.from_cfg(recipe)
     runner.train()
     kept = {p.name: p.read_bytes() for p in Path(runner.work_dir).glob('*.pth')}
@@ -103,18 +103,18 @@ def test_weights_that_are_not_finite_are_never_saved(recipe):
     assert {p.name: p.read_bytes() for p in Path(runner.work_dir).glob('*.pth')} == kept
 
 
-def test_a_gradient_may_be_huge(poisoned):
+def test_finite_gradient_hook_accepts_huge_gradients(poisoned):
     runner = Runner.from_cfg(poisoned(factor=1e25))
     runner.train()
     assert runner.iter == 4
 
 
-def test_action_is_checked():
-    with pytest.raises(UserError, match="action='warn'; allowed: stop, skip"):
+def test_finite_gradient_hook_bad_action_raises_user_error():
+    with pytest.raises(UserError, match="action='warn': expected one of stop, skip"):
         FiniteGradientHook(action='warn')
 
 
-def test_a_step_that_a_gradient_scaler_drops_does_not_count(recipe):
+def test_finite_gradient_hook_ignores_steps_dropped_by_scaler(recipe):
     """A fused optimiser is asked for the step all the same, with a word that it is none."""
     recipe.optim_wrapper.optimizer.fused = True
     runner = Runner.from_cfg(recipe)

@@ -54,7 +54,7 @@ def wide(monkeypatch):
     monkeypatch.setenv('TERM', 'xterm')
 
 
-def test_a_terminal_shows_a_bar(recipe, wide, monkeypatch):
+def test_progress_bar_hook_in_terminal_shows_bar(recipe, wide, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, 'stdout', terminal.file)
     runner = train(recipe)
@@ -69,7 +69,7 @@ def test_a_terminal_shows_a_bar(recipe, wide, monkeypatch):
     assert 'Iter(train) [4/4]' in log.read_text()
 
 
-def test_elsewhere_there_are_plain_lines(recipe, wide, capsys):
+def test_progress_bar_hook_without_terminal_prints_lines(recipe, wide, capsys):
     train(recipe)
     said = capsys.readouterr().out
     assert 'Iter(train) [4/4]' in said and '\x1b' not in said

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mmseg
 import numpy as np
 import pytest
 import torch
@@ -16,8 +17,9 @@ from mmengine.runner import Runner
 from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
-from mmkd.checkpoint import load_checkpoint_file
-from mmkd.run_record import read_record
+from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.experiments.record import load_record
+from mmkd.openmmlab.operators.install import uses_mmkd_operators
 
 
 def train(config, work_dir, **changes) -> Runner:
@@ -52,7 +54,7 @@ def checkpoint_of(runner, name='iter_4.pth') -> dict:
     return load_checkpoint_file(str(Path(runner.work_dir) / name))
 
 
-def test_checkpoint_is_the_student(run):
+def test_training_checkpoint_is_the_student(run):
     config, runner = run
     saved = checkpoint_of(runner)
     student = runner.model.student.state_dict()
@@ -61,20 +63,27 @@ def test_checkpoint_is_the_student(run):
     assert 'teacher' not in str(list(saved['state_dict']))
 
 
-def test_best_checkpoint_has_a_fixed_name(run):
+def test_training_best_checkpoint_has_a_fixed_name(run):
     config, runner = run
     folder = Path(runner.work_dir)
     named = [p for p in folder.glob('best_mIoU*.pth')]
     assert len(named) == 1 and named[0].read_bytes() == (folder / 'best.pth').read_bytes()
 
 
-def test_best_checkpoint_needs_no_allowed_types(run):
+def test_training_best_checkpoint_opens_with_weights_only(run):
     config, runner = run
-    code = f'import torch; torch.load({str(Path(runner.work_dir) / "best.pth")!r})'
-    subprocess.run([sys.executable, '-c', code], check=True)
+    path = str(Path(runner.work_dir) / 'best.pth')
+    code = f'import torch; print(len(torch.load({path!r}, weights_only=True)["state_dict"]))'
+    done = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True)
+    assert int(done.stdout) == len(runner.model.student.state_dict())
 
 
-def test_student_opens_in_mmseg_without_mmkd(run):
+# The maintained MMSegmentation can do without operators. The original one imports them.
+@pytest.mark.skipif(
+    uses_mmkd_operators() and mmseg.__version__ == '1.2.2',
+    reason='MMSegmentation 1.2.2 imports operators, which mmcv does not have here',
+)
+def test_training_student_opens_in_mmseg_without_mmkd(run):
     config, runner = run
     code = f"""
 import sys, torch, numpy as np
@@ -108,15 +117,16 @@ assert 'mmkd' not in sys.modules
     sample = SegDataSample(metainfo=dict(ori_shape=(192, 256), img_shape=(192, 256)))
     with torch.no_grad():
         ours = runner.model.val_step(dict(inputs=[tensor], data_samples=[sample]))
-    assert torch.equal(ours[0].seg_logits.data, torch.load(out, weights_only=True))
+    theirs = torch.load(out, weights_only=True)
+    torch.testing.assert_close(ours[0].seg_logits.data, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_teacher_score_is_logged_and_kept(run):
+def test_training_teacher_score_is_logged_and_kept(run):
     config, runner = run
     score = checkpoint_of(runner)['meta']['teacher_score']
     assert 0 <= score['mIoU'] <= 100
     log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
-    assert log.count('teacher alone: ') == 1 and f'mIoU {score["mIoU"]:.4g}' in log
+    assert log.count('teacher: ') == 1 and f'mIoU {score["mIoU"]:.4g}' in log
     # The number is the teacher's: its own network, validated on its own, agrees.
     evaluator = runner.val_loop.evaluator
     for batch in runner.val_dataloader:
@@ -125,16 +135,16 @@ def test_teacher_score_is_logged_and_kept(run):
     assert evaluator.evaluate(len(runner.val_dataloader.dataset))['mIoU'] == score['mIoU']
 
 
-def test_logged_losses_add_up(run):
+def test_training_logged_losses_add_up(run):
     """All are means over the same iterations: what is left of the total is the student's own."""
     config, runner = run
-    record = read_record(runner.work_dir)
+    record = load_record(runner.work_dir)
     own = [sum(v for n, v in line.items() if re.match('student.*loss', n)) for line in record.train]
     assert [value for _, value in record.task_loss] == pytest.approx(own, rel=1e-4)
     assert len(own) == 4
 
 
-def test_optimizer_holds_student_and_adapters_only(run):
+def test_training_optimizer_holds_student_and_adapters_only(run):
     config, runner = run
     held = {id(p) for g in runner.optim_wrapper.param_groups for p in g['params']}
     assert held == {id(p) for p in runner.model.parameters()}
@@ -142,7 +152,7 @@ def test_optimizer_holds_student_and_adapters_only(run):
 
 
 @pytest.mark.parametrize('ema', [False, True])
-def test_resume_equals_an_uninterrupted_run(run, tmp_path, ema):
+def test_training_resume_equals_uninterrupted_run(run, tmp_path, ema):
     config, whole = run
     config = copy.deepcopy(config)
     # Dropout in the student, workers in the loader: all that could drift.
@@ -164,7 +174,7 @@ def test_resume_equals_an_uninterrupted_run(run, tmp_path, ema):
     assert not same(start, a['state_dict'])
 
 
-def test_average_is_of_the_student_only(run, tmp_path):
+def test_training_average_is_of_the_student_only(run, tmp_path):
     config, _ = run
     config = copy.deepcopy(config)
     config.custom_hooks = [dict(type='EMAHook', momentum=0.5)]
@@ -182,13 +192,33 @@ def test_average_is_of_the_student_only(run, tmp_path):
     init_model(str(tmp_path / 'student.py'), str(tmp_path / 'best.pth'), device='cpu')
 
 
-def test_gradient_accumulation_keeps_the_terms(run, tmp_path):
+def test_training_gradient_share_resumes_and_is_logged(run, tmp_path):
+    """Under gradient accumulation, with an averaged student."""
+    config = copy.deepcopy(run[0])
+    config.model.distill.encoder.weight = dict(type='gradient_share', share=0.2, every=3)
+    config.optim_wrapper.accumulative_counts = 2
+    config.custom_hooks = [dict(type='EMAHook', momentum=0.1)]
+    whole = train(config, tmp_path / 'whole')
+    train(config, tmp_path / 'cut', train_cfg=dict(max_iters=2))
+    resumed = train(config, tmp_path / 'cut', resume=True)
+    a, b = checkpoint_of(whole), checkpoint_of(resumed)
+    assert same(a['state_dict'], b['state_dict']) and same(a['distill'], b['distill'])
+    logged = [value for _, value in load_record(tmp_path / 'whole').values('weight.encoder')]
+    assert logged[0] == logged[1] == logged[2] != logged[3]
+    assert load_record(tmp_path / 'cut').values('weight.encoder')[2:] == [
+        (3, logged[2]), (4, logged[3]),
+    ]  # fmt: skip
+    assert a['distill']['encoder.weight._extra_state'] == resumed.model.distill.encoder.weight.value
+    assert resumed.model.distill.encoder.weight.value == pytest.approx(logged[3])
+
+
+def test_training_gradient_accumulation_keeps_the_terms(run, tmp_path):
     config, _ = run
     runner = train(config, tmp_path, optim_wrapper=dict(accumulative_counts=2))
     assert runner.message_hub.get_scalar('train/distill.encoder').current() > 0
 
 
-def test_fewer_images_than_a_batch_train(run, tmp_path):
+def test_training_of_fewer_images_than_a_batch_works(run, tmp_path):
     config = copy.deepcopy(run[0])
     config.train_dataloader.dataset.length = 1
     runner = train(config, tmp_path)
@@ -198,7 +228,7 @@ def test_fewer_images_than_a_batch_train(run, tmp_path):
 @pytest.mark.parametrize(
     'by_epoch, expected', [(False, [0, 0.25, 0.5, 0.75]), (True, [0, 0, 0.5, 0.5])]
 )
-def test_weights_follow_their_schedule_through_a_resume(run, tmp_path, by_epoch, expected):
+def test_training_term_weights_follow_schedule_through_resume(run, tmp_path, by_epoch, expected):
     config, _ = run
     config = copy.deepcopy(config)
     config.train_dataloader.dataset.length = 4  # two batches an epoch

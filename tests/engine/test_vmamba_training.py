@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmkd.checkpoint import load_checkpoint_file
+from mmkd.checkpoints.safe_load import load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,7 @@ def runner(tmp_path_factory, teacher_files) -> Runner:
     return runner
 
 
-def test_every_stage_is_distilled(runner):
+def test_vmamba_training_distils_every_stage(runner):
     for i in range(4):
         assert runner.message_hub.get_scalar(f'train/distill.stage{i + 1}').current() > 0
     start = load_checkpoint_file(str(Path(runner.work_dir) / 'iter_2.pth'))['state_dict']
@@ -51,7 +51,7 @@ def test_every_stage_is_distilled(runner):
     assert still == []
 
 
-def test_what_sets_a_scans_memory_does_not_decay(runner):
+def test_vmamba_training_scan_decays_have_no_weight_decay(runner):
     names = {id(p): n for n, p in runner.model.named_parameters()}
     for group in runner.optim_wrapper.optimizer.param_groups:
         for name in (names[id(p)] for p in group['params']):
@@ -59,9 +59,10 @@ def test_what_sets_a_scans_memory_does_not_decay(runner):
             assert (group['weight_decay'] == 0) == kept, name
 
 
-def test_student_opens_in_mmseg(runner):
+def test_vmamba_training_student_opens_in_mmseg(runner):
     code = """
 import sys, torch, numpy as np
+import mmkd  # the operators that mmseg may ask for, where mmcv has none
 from mmseg.apis import init_model, inference_model
 model = init_model('student.py', 'best.pth', device='cpu')
 image = np.random.default_rng(0).integers(0, 256, (97, 131, 3), dtype=np.uint8)

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmkd.checkpoint import load_checkpoint_file
+from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 
@@ -28,9 +28,9 @@ mosaic = [dict(type='Mosaic', img_scale=(64, 64)),
     dict(type='Resize', scale=(64, 64), keep_ratio=True),
     *_base_.mosaic_pipeline[4:]]
 train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(
-    pipeline=mosaic, skip_from_draw=5, dataset=dict(length=40, size=(64, 64))))
+    pipeline=mosaic, mix_until_sample=5, dataset=dict(length=40, size=(64, 64))))
 val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(length=4, size=(64, 64), pipeline=[
-    dict(type='mmkd.LoadStreet'), dict(type='Resize', scale=(64, 64)),
+    dict(type='mmkd.RenderStreet'), dict(type='Resize', scale=(64, 64)),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=_base_.meta_keys)]))
 test_dataloader = val_dataloader
@@ -83,7 +83,7 @@ def average(runner):
     return hook.ema_model.module.student.state_dict()
 
 
-def test_checkpoint_is_the_averaged_student(run):
+def test_yolo_checkpoint_is_the_averaged_student(run):
     checkpoint, own = saved(run, 'iter_4.pth'), run.model.student.state_dict()
     assert checkpoint['state_dict'].keys() == own.keys()
     for key, value in checkpoint['state_dict'].items():
@@ -92,9 +92,7 @@ def test_checkpoint_is_the_averaged_student(run):
     assert checkpoint['distill'] == {}  # attention transfer has nothing to train
 
 
-def test_resume_equals_an_uninterrupted_run_with_mosaic_ending_in_between(
-    run, recipe_path, tmp_path
-):
+def test_yolo_resume_across_end_of_mosaic_equals_uninterrupted_run(run, recipe_path, tmp_path):
     train(recipe_path, tmp_path, **{'train_cfg.max_iters': 2})
     resumed = train(recipe_path, tmp_path, resume=True)
     for ours, theirs in (
@@ -104,9 +102,10 @@ def test_resume_equals_an_uninterrupted_run_with_mosaic_ending_in_between(
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_student_opens_alone(run, tmp_path):
+def test_yolo_student_opens_in_mmdet(run, tmp_path):
     code = """
 import torch
+import mmkd  # the operators that mmdet asks for, where mmcv has none
 from mmdet.apis import init_detector
 model = init_detector('student.py', 'best.pth', device='cpu')
 with torch.no_grad():
@@ -123,7 +122,7 @@ torch.save([*scores, *boxes], 'outputs.pt')
     assert all(torch.equal(a, b) for a, b in zip(theirs, [*scores, *boxes], strict=True))
 
 
-def test_terms_read_the_papers_layers(run):
+def test_yolo_terms_tap_the_papers_layers(run):
     """The terms' values are those of the features at the modules that the numbers stand for."""
     distiller = copy.deepcopy(run.model).eval()
     batch = next(iter(run.train_dataloader))
@@ -145,14 +144,14 @@ def test_terms_read_the_papers_layers(run):
 @pytest.mark.parametrize(
     'side, tap, message',
     [
-        ('student', 'yolo[7000]', r"'yolo\[7000\]' names no layer.*allowed: yolo\[0\].*yolo\[23\]"),
-        ('teacher', 'yolo[11]', r"'yolo\[11\]' names no layer of this network"),
-        ('student', 'yolo', "'yolo' names no layer of this network"),
-        ('teacher', 'yolo[23]', "'bbox_head' yields a tuple of 2, not a tensor; add an index"),
+        ('student', 'yolo[7000]', r"'yolo\[7000\]': expected a layer.*: yolo\[0\].*yolo\[23\]"),
+        ('teacher', 'yolo[11]', r"'yolo\[11\]': expected a layer of this network"),
+        ('student', 'yolo', "'yolo': expected a layer of this network"),
+        ('teacher', 'yolo[23]', "'bbox_head' gives a tuple of 2: expected a tensor; add an index"),
         ('teacher', 'bbox_head[0][3]', 'tuple of 3, without'),
     ],
 )
-def test_wrong_layers_are_named(recipe_path, side, tap, message):
+def test_yolo_terms_wrong_layers_raise_user_error(recipe_path, side, tap, message):
     model = Config.fromfile(recipe_path).model
     model.distill.layer16[side] = tap
     with (
@@ -162,7 +161,7 @@ def test_wrong_layers_are_named(recipe_path, side, tap, message):
         MODELS.build(model)
 
 
-def test_two_processes_train(recipe_path, tmp_path):
+def test_yolo_training_of_two_processes_works(recipe_path, tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])

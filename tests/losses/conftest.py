@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mmkd.configs import load_config
+from mmkd.config.load import load_config
+from mmkd.distillation.recording import record
 from mmkd.registry import MODELS
-from mmkd.taps import record
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def losses_in_training(teacher_files) -> Callable[..., list[float]]:
             if '.attn.attn.in_proj' in name:
                 torch.nn.init.normal_(parameter, std=0.5)
         images = torch.randn(2, 3, 64, 64)
-        teacher = distiller.read_teacher(images, None)
+        teacher = distiller.run_teacher(images, None)
         term = distiller.distill['objects']
         optimizer = torch.optim.Adam([*distiller.student.parameters(), *term.parameters()], 3e-3)
         stop_after = {tap.path: 1 for tap in term.student_taps}

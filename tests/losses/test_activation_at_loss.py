@@ -30,7 +30,7 @@ def unit(q):
     st.sampled_from(['l2_batch', 'l2', 'mse']),
     st.tuples(st.integers(1, 5), st.integers(1, 5)),
 )
-def test_value_is_the_definition(mapping, p, distance, shape):
+def test_activation_at_loss_equals_definition(mapping, p, distance, shape):
     student, teacher = rand(2, 3, *shape), rand(2, 4, *shape, seed=1)
 
     def attention(feature):
@@ -47,7 +47,7 @@ def test_value_is_the_definition(mapping, p, distance, shape):
     assert value.item() == pytest.approx(expected[distance], rel=1e-6, abs=1e-7)
 
 
-def test_the_numbers_of_the_yolo_recipe():
+def test_activation_at_loss_yolo_form_equals_reference_numbers():
     # A map with 2500 at one pixel and norm 8000 is 0.3125 there after scaling. Against a student
     # that looks at that pixel alone, ||A_S - A_T||^2 is 2 - 2 * 0.3125.
     teacher = torch.tensor([[[[2500.0, math.sqrt(8000**2 - 2500**2)]]]]).sqrt()
@@ -60,7 +60,7 @@ def test_the_numbers_of_the_yolo_recipe():
 
 @quick
 @given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6))
-def test_mse_is_the_loss_that_the_authors_released(batch, height, width):
+def test_activation_at_loss_mse_equals_authors_code(batch, height, width):
     def at(x):
         return functional.normalize(x.pow(2).mean(1).view(x.size(0), -1))
 
@@ -77,7 +77,7 @@ def test_mse_is_the_loss_that_the_authors_released(batch, height, width):
     st.floats(1e-2, 1e4),
     st.sampled_from([('sum', 1), ('sum', 2), ('max', 3)]),
 )
-def test_scale_of_either_side_does_not_matter(a, b, mapping):
+def test_activation_at_loss_ignores_scale(a, b, mapping):
     student, teacher = rand(2, 3, 4, 5), rand(2, 3, 4, 5, seed=1)
     loss = ActivationATLoss(*mapping)
     torch.testing.assert_close(
@@ -87,18 +87,18 @@ def test_scale_of_either_side_does_not_matter(a, b, mapping):
     torch.testing.assert_close(exact(a * student, b * teacher), exact(student, teacher))
 
 
-def test_layers_are_added_with_equal_weight():
+def test_activation_at_loss_layers_are_added_equally():
     shapes = [(2, 4, 8, 8), (2, 8, 8, 8), (2, 8, 4, 4), (2, 16, 4, 4), (2, 16, 2, 2), (2, 8, 2, 2)]
     students = tuple(rand(*shape) for shape in shapes)
     teachers = tuple(rand(*shape, seed=1) for shape in shapes)
     loss = ActivationATLoss()
     expected = sum(loss(s, t) for s, t in zip(students, teachers, strict=True))
     torch.testing.assert_close(loss(students, teachers), expected)
-    with pytest.raises(UserError, match='6 of the student and 5 of the teacher'):
+    with pytest.raises(UserError, match='6 student and 5 teacher layers'):
         loss(students, teachers[:5])
 
 
-def test_one_norm_of_a_batch_falls_with_its_square_root():
+def test_activation_at_loss_l2_batch_falls_with_root_of_batch():
     student, teacher = rand(2, 3, 4, 5), rand(2, 3, 4, 5, seed=1)
     many = [x.repeat(9, 1, 1, 1) for x in (student, teacher)]
     one = ActivationATLoss()(student, teacher)
@@ -106,7 +106,7 @@ def test_one_norm_of_a_batch_falls_with_its_square_root():
 
 
 @pytest.mark.parametrize('shapes', [((6, 8), (3, 4)), ((3, 4), (6, 8)), ((6, 4), (3, 8))])
-def test_the_larger_map_is_brought_to_the_smaller(shapes):
+def test_activation_at_loss_of_two_sizes_compares_at_the_smaller(shapes):
     student, teacher = rand(2, 3, *shapes[0]), rand(2, 3, *shapes[1], seed=1)
 
     def halves(q):  # bilinear, at half the size: the mean of the two pixels around the centre
@@ -125,13 +125,13 @@ def test_the_larger_map_is_brought_to_the_smaller(shapes):
 @pytest.mark.parametrize('resize', ['bilinear', 'fourier'])
 @pytest.mark.parametrize('mapping, p', [('sum', 1), ('sum', 2), ('max', 3)])
 @pytest.mark.parametrize('distance', ['l2_batch', 'l2', 'mse'])
-def test_gradcheck_of_every_form(resize, mapping, p, distance):
+def test_activation_at_loss_every_form_passes_gradcheck(resize, mapping, p, distance):
     student, teacher = rand(2, 2, 3, 4).requires_grad_(), rand(2, 3, 2, 3, seed=1)
     loss = ActivationATLoss(mapping, p, distance, resize=resize)
     assert torch.autograd.gradcheck(lambda student: loss(student, teacher), student)
 
 
-def test_eps_is_added_to_the_norm():
+def test_activation_at_loss_eps_is_added_to_the_norm():
     # Map (3, 4), norm 5: with eps=5 it becomes (0.3, 0.4), against nothing.
     student = torch.tensor([[[[3.0, 4.0]]]])
     value = ActivationATLoss(p=1, eps=5.0)(student, torch.zeros_like(student))
@@ -142,17 +142,17 @@ def test_eps_is_added_to_the_norm():
     'changes, said',
     [
         (dict(mapping='mean'), "mapping='mean'.*sum, max"),
-        (dict(p=0.5), 'p=0.5 .*>= 1'),
+        (dict(p=0.5), 'p=0.5: .*>= 1'),
         (dict(distance='l1'), "distance='l1'.*l2_batch, l2, mse"),
-        (dict(eps=0), 'eps=0 .*> 0'),
+        (dict(eps=0), 'eps=0: .*> 0'),
         (dict(resize='nearest'), "resize='nearest'.*bilinear, fourier"),
     ],
 )
-def test_parameter_errors(changes, said):
+def test_activation_at_loss_bad_parameters_raise_user_error(changes, said):
     with pytest.raises(UserError, match=said):
         ActivationATLoss(**changes)
 
 
-def test_input_errors():
+def test_activation_at_loss_bad_inputs_raise_user_error():
     with pytest.raises(UserError, match='one batch size'):
         ActivationATLoss()(rand(1, 2, 2, 2), rand(2, 2, 2, 2))

@@ -18,7 +18,7 @@ def rand(*shape, seed=0):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.sampled_from([0.5, 1, 4.0]))
-def test_value_is_the_papers(channels, height, width, tau):
+def test_cwd_loss_value_equals_paper(channels, height, width, tau):
     student = rand(2, channels, height, width)
     teacher = 2 * rand(2, channels, height, width, seed=1)
 
@@ -37,14 +37,14 @@ def test_value_is_the_papers(channels, height, width, tau):
     assert single.item() == pytest.approx(expected, rel=1e-5, abs=1e-6 * tau**2)
 
 
-def test_value_does_not_grow_with_height_or_width():
+def test_cwd_loss_value_is_independent_of_size():
     student, teacher = rand(2, 3, 4, 5), rand(2, 3, 4, 5, seed=1)
     tiled = CWDLoss()(student.repeat(1, 1, 2, 3), teacher.repeat(1, 1, 2, 3))
     torch.testing.assert_close(tiled, CWDLoss()(student, teacher))
 
 
 @pytest.mark.parametrize('swap', [False, True])
-def test_the_larger_side_is_brought_to_the_smaller(swap):
+def test_cwd_loss_of_two_sizes_compares_at_the_smaller(swap):
     small, large = rand(1, 2, 2, 3), rand(1, 2, 4, 6, seed=1)
     halved = functional.avg_pool2d(large, 2)  # bilinear at half the size
     sides, expected = (small, large), (small, halved)
@@ -53,8 +53,23 @@ def test_the_larger_side_is_brought_to_the_smaller(swap):
     torch.testing.assert_close(CWDLoss()(*sides), CWDLoss()(*expected))
 
 
-def test_errors():
-    with pytest.raises(UserError, match='tau=0 .*> 0'):
+def test_cwd_loss_label_resolution_compares_upsampled_channels():
+    student, teacher = rand(2, 3, 4, 6).requires_grad_(), 2 * rand(2, 3, 2, 3, seed=1)
+    labels = torch.full((2, 17, 23), 255)
+    full = (functional.interpolate(x, (17, 23), mode='bilinear') for x in (student, teacher))
+    expected = CWDLoss(4.0)(*full)
+    found = CWDLoss(4.0, resolution='label')(student, teacher, labels)
+    torch.testing.assert_close(found, expected)
+    gradients = (torch.autograd.grad(value, student)[0] for value in (found, expected))
+    torch.testing.assert_close(*gradients)
+
+
+def test_cwd_loss_bad_arguments_raise_user_error():
+    with pytest.raises(UserError, match="resolution='pixel'"):
+        CWDLoss(resolution='pixel')
+    with pytest.raises(UserError, match="CWDLoss: resolution='label'"):
+        CWDLoss(resolution='label')(rand(1, 2, 2, 2), rand(1, 2, 2, 2))
+    with pytest.raises(UserError, match='tau=0: .*> 0'):
         CWDLoss(0)
-    with pytest.raises(UserError, match='CWDLoss.*2 and 3.*`adapter`'):
+    with pytest.raises(UserError, match='CWDLoss: 2 student and 3 .*`adapter`'):
         CWDLoss()(rand(1, 2, 2, 2), rand(1, 3, 2, 2))

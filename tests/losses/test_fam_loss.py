@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mmkd.distillation.term import Term
 from mmkd.errors import UserError
 from mmkd.losses.fam_loss import FAMLoss
-from mmkd.ops.global_filter import filter_globally
-from mmkd.term import Term
+from mmkd.ops.global_filter import apply_global_filter
 
 
 def rand(*shape, seed=0, dtype=torch.float64):
@@ -31,20 +31,20 @@ def randomise(loss):
     return loss
 
 
-def test_value_is_the_two_branches_against_the_teacher():
+def test_fam_loss_value_is_mse_of_both_branches():
     student, teacher = rand(2, 3, 6, 5), rand(2, 4, 6, 5, seed=1)
     loss = randomise(built(student, teacher, cutoff=0.5))
     nodes, mixing, local, bias, branches = (
         p.detach().double()
         for p in (loss.filter, loss.mixing, loss.local, loss.bias, loss.branches)
     )
-    far = functional.conv2d(filter_globally(student, nodes, 0.5), mixing[:, :, None, None])
+    far = functional.conv2d(apply_global_filter(student, nodes, 0.5), mixing[:, :, None, None])
     near = functional.conv2d(student, local[:, :, None, None], bias)
     expected = (branches[0] * far + branches[1] * near - teacher).square().mean()
     torch.testing.assert_close(loss(student, teacher).double(), expected)
 
 
-def test_fresh_module_passes_every_high_frequency_and_weighs_the_branches_equally():
+def test_fam_loss_fresh_module_is_high_pass_with_equal_branches():
     torch.manual_seed(0)
     student, teacher = rand(1, 3, 8, 8), rand(1, 5, 8, 8)
     loss = built(student, teacher)
@@ -53,13 +53,13 @@ def test_fresh_module_passes_every_high_frequency_and_weighs_the_branches_equall
     assert nodes.shape == (2, 3, 17, 9)
     # Under 0.1 of Nyquist an 8x8 map has its mean alone.
     high = student - student.mean(dim=(2, 3), keepdim=True)
-    torch.testing.assert_close(filter_globally(student, nodes, loss.cutoff), high)
+    torch.testing.assert_close(apply_global_filter(student, nodes, loss.cutoff), high)
     for weight in (loss.mixing, loss.local, loss.bias):
         assert 0 < weight.abs().max() <= 3**-0.5
     assert not torch.equal(loss.mixing, loss.local)
 
 
-def test_value_is_zero_for_equal_inputs_once_the_module_is_the_identity():
+def test_fam_loss_identity_module_of_equal_inputs_is_zero():
     student = rand(2, 3, 6, 5)
     loss = built(student, student)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def test_value_is_zero_for_equal_inputs_once_the_module_is_the_identity():
     assert loss(student, student) == 0
 
 
-def test_every_parameter_learns():
+def test_fam_loss_backward_reaches_every_parameter():
     student, teacher = rand(2, 3, 6, 5), rand(2, 4, 6, 5, seed=1)
     loss = randomise(built(student, teacher, grid=(3, 2)))
     loss(student, teacher).backward()
@@ -78,7 +78,7 @@ def test_every_parameter_learns():
         assert parameter.dtype == torch.float32
 
 
-def test_it_learns_a_filter_that_no_1x1_convolution_is():
+def test_fam_loss_training_learns_a_shift_of_one_pixel():
     # The teacher is the student moved by a pixel: all phase, and linear in frequency.
     student = rand(4, 1, 8, 8, dtype=torch.float32)
     student = student - student.mean(dim=(2, 3), keepdim=True)
@@ -94,7 +94,7 @@ def test_it_learns_a_filter_that_no_1x1_convolution_is():
     assert value < 0.1 * teacher.square().mean()
 
 
-def test_one_module_takes_every_size():
+def test_fam_loss_one_module_takes_every_size():
     student, teacher = rand(1, 3, 6, 5), rand(1, 4, 6, 5)
     loss = built(student, teacher)
     for shape in ((1, 1), (7, 4), (12, 31)):
@@ -102,7 +102,7 @@ def test_one_module_takes_every_size():
 
 
 @pytest.mark.parametrize('swap', [False, True])
-def test_the_larger_side_is_brought_to_the_smaller(swap):
+def test_fam_loss_of_two_sizes_compares_at_the_smaller(swap):
     small, large = rand(1, 2, 2, 3), rand(1, 2, 4, 6, seed=1)
     halved = functional.avg_pool2d(large, 2)  # bilinear at half the size
     sides, expected = (small, large), (small, halved)
@@ -116,17 +116,17 @@ class Taps:
     def __init__(self, feature):
         self.feature = feature
 
-    def read(self, tap):
+    def __getitem__(self, tap):
         return self.feature
 
 
 def build_term(student, teacher):
     term = Term('fam', 'a', 'b', loss=dict(type='FAMLoss'))
-    term.build(Taps(student), Taps(teacher))
+    term.build(Taps(student), Taps(teacher), images=len(student))
     return term
 
 
-def test_a_term_sizes_stores_and_loads_it():
+def test_fam_loss_in_term_is_sized_stored_and_loaded():
     student, teacher = rand(2, 3, 6, 5), rand(2, 4, 6, 5, seed=1)
     term = build_term(student, teacher)
     # After the build the parameters are ordinary ones: an optimizer takes and changes them all.
@@ -145,7 +145,7 @@ def test_a_term_sizes_stores_and_loads_it():
     assert copy.deepcopy(term)(Taps(student), Taps(teacher)) == value
 
 
-def test_weights_loaded_before_the_first_pass_stay():
+def test_fam_loss_weights_loaded_before_first_pass_stay():
     student, teacher = rand(2, 3, 6, 5), rand(2, 4, 6, 5, seed=1)
     loss = randomise(built(student, teacher))
     fresh = FAMLoss()
@@ -157,23 +157,23 @@ def test_weights_loaded_before_the_first_pass_stay():
 @pytest.mark.parametrize(
     'changes, said',
     [
-        (dict(cutoff=0), r'cutoff=0 .*\(0, 1\]'),
+        (dict(cutoff=0), r'cutoff=0: .*\(0, 1\]'),
         (dict(grid=(0, 4)), r'grid=\(0, 4\)'),
         (dict(grid=9), 'grid=9'),
     ],
 )
-def test_parameter_errors(changes, said):
+def test_fam_loss_bad_parameters_raise_user_error(changes, said):
     with pytest.raises(UserError, match=said):
         FAMLoss(**changes)
 
 
-def test_input_errors():
+def test_fam_loss_bad_inputs_raise_user_error():
     loss = FAMLoss()
     with pytest.raises(UserError, match='FAMLoss.*one batch size'):
         loss(rand(1, 3, 4, 4), rand(2, 4, 4, 4))
-    with pytest.raises(UserError, match='FAMLoss takes one feature a side'):
+    with pytest.raises(UserError, match='FAMLoss: student is a list: expected one feature'):
         loss([rand(1, 3, 4, 4)], [rand(1, 4, 4, 4)])
     assert loss.has_uninitialized_params()
     loss(rand(1, 3, 4, 4), rand(1, 4, 4, 4))
-    with pytest.raises(UserError, match='got 5 student and 4 teacher .* for 3 and 4'):
+    with pytest.raises(UserError, match='5 student and 4 teacher .* 3 and 4'):
         loss(rand(1, 5, 4, 4), rand(1, 4, 4, 4))

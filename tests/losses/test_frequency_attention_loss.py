@@ -53,7 +53,7 @@ def unit(q):
     st.sampled_from([(1, 0), (0, 1), (0.3, 0.7), (1, 1), (2, 0.5)]),
     st.sampled_from([0.2, 0.5, 1.0]),
 )
-def test_value_is_the_definition(form, filter_on, shape, gains, cutoff):
+def test_frequency_attention_loss_equals_definition(form, filter_on, shape, gains, cutoff):
     order, compare = form
     student, teacher = pair((2, 3, *shape))
 
@@ -85,7 +85,7 @@ def test_value_is_the_definition(form, filter_on, shape, gains, cutoff):
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_by_hand():
+def test_frequency_attention_loss_equals_hand_value():
     # One channel, one row, (1, -1) is all Nyquist and (1, 1) all constant: a high-pass with the
     # ideal disc at half Nyquist leaves the first untouched and nothing of the second.
     checker = torch.tensor([[[[1.0, -1.0]]]])
@@ -101,7 +101,7 @@ def test_by_hand():
 
 @every_form
 @pytest.mark.parametrize('filter_on', ['both', 'teacher', 'student'])
-def test_zero_for_equal_inputs_when_both_or_no_side_is_masked(order, compare, filter_on):
+def test_frequency_attention_loss_of_equal_inputs_masked_alike_is_zero(order, compare, filter_on):
     student, _ = pair()
     student.requires_grad_()
     gains = {} if filter_on == 'both' else dict(high=1.0)
@@ -116,7 +116,7 @@ def test_zero_for_equal_inputs_when_both_or_no_side_is_masked(order, compare, fi
 @pytest.mark.parametrize('order', ['filter_first', 'attend_first'])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
 @pytest.mark.parametrize('size', [(5, 6), (12, 16), (24, 32)])
-def test_rounding_is_no_detail(order, dtype, size):
+def test_frequency_attention_loss_ignores_rounding_noise(order, dtype, size):
     """What a high-pass leaves of a constant feature is rounding, which must not count."""
     details = dict(low=0.0, high=1.0, order=order)
     student = torch.full((2, 3, *size), 5.0, dtype=dtype, requires_grad=True)
@@ -128,7 +128,7 @@ def test_rounding_is_no_detail(order, dtype, size):
 
 @quick
 @given(st.floats(2e-3, 1.0), st.floats(1e-2, 1e3))
-def test_a_faint_detail_is_one(part, scale):
+def test_frequency_attention_loss_sees_faint_detail(part, scale):
     """Of a thousandth of the map on it is compared in full."""
     student, teacher = (1 + part * rand(1, 1, 8, 8, seed=s).sign() for s in (0, 1))
     value = loss_of(scale * student, teacher, low=0.0, high=1.0, order='attend_first', p=1)
@@ -137,7 +137,7 @@ def test_a_faint_detail_is_one(part, scale):
     torch.testing.assert_close(value, expected, rtol=1e-3, atol=0)
 
 
-def test_every_option_changes_the_value():
+def test_frequency_attention_loss_every_option_changes_value():
     student, teacher = pair()
     variants = [
         {},
@@ -158,7 +158,7 @@ def test_every_option_changes_the_value():
     assert min(abs(a - b) for i, a in enumerate(values) for b in values[:i]) > 1e-4
 
 
-def test_a_ratio_weighs_the_two_bands():
+def test_frequency_attention_loss_ratio_weighs_both_bands():
     # The masked feature is linear in the gains, so against an empty teacher the loss of the
     # ratio is the mean square of the weighted sum of the two bands.
     student, _ = pair()
@@ -174,7 +174,7 @@ def test_a_ratio_weighs_the_two_bands():
 @given(
     st.sampled_from(['filter_first', 'attend_first']), st.floats(1e-2, 1e4), st.floats(1e-2, 1e4)
 )
-def test_attention_ignores_the_scale_of_either_side(order, a, b):
+def test_frequency_attention_loss_attention_ignores_scale(order, a, b):
     student, teacher = pair()
     expected = loss_of(student, teacher, order=order)
     value = loss_of(a * student, b * teacher, order=order)
@@ -183,7 +183,7 @@ def test_attention_ignores_the_scale_of_either_side(order, a, b):
 
 
 @every_form
-def test_value_does_not_grow_with_batch_height_or_width(order, compare):
+def test_frequency_attention_loss_value_is_independent_of_batch_and_size(order, compare):
     student, teacher = pair()
     form = dict(order=order, compare=compare, filter='ideal', cutoff=0.5)
     expected = loss_of(student, teacher, **form)
@@ -195,7 +195,7 @@ def test_value_does_not_grow_with_batch_height_or_width(order, compare):
 
 
 @every_form
-def test_non_contiguous_input(order, compare):
+def test_frequency_attention_loss_of_non_contiguous_input_is_unchanged(order, compare):
     student, teacher = pair((2, 3, 7, 6))
     form = dict(order=order, compare=compare)
     expected = loss_of(student.mT.contiguous(), teacher.mT.contiguous(), **form)
@@ -206,7 +206,7 @@ def test_non_contiguous_input(order, compare):
 
 @every_form
 @pytest.mark.parametrize('large', [(8, 6), (9, 7), (12, 11), (5, 6), (5, 3)])
-def test_the_larger_map_is_brought_to_the_smaller(order, compare, large):
+def test_frequency_attention_loss_of_two_sizes_compares_at_the_smaller(order, compare, large):
     # What the small grid holds, sampled finely, must be found equal to itself. Squares of a
     # feature double its band, so for attend_first the small grid must hold those as well: a
     # feature of frequency 1 on 5 rows or more does.
@@ -226,7 +226,7 @@ def test_the_larger_map_is_brought_to_the_smaller(order, compare, large):
     torch.testing.assert_close(crossed, torch.zeros_like(crossed), rtol=0, atol=1e-14)
 
 
-def test_cutoff_is_a_fraction_of_the_common_nyquist():
+def test_frequency_attention_loss_cutoff_is_fraction_of_common_nyquist():
     # Frequency 2 of 8 columns is half of Nyquist, whether the other side has 8 columns or 32.
     def wave(width):
         x = torch.arange(width, dtype=torch.float64) / width
@@ -239,18 +239,18 @@ def test_cutoff_is_a_fraction_of_the_common_nyquist():
         assert loss_of(*sides, cutoff=0.49, **ideal).item() == pytest.approx(0)
 
 
-def test_channels_may_differ_for_attention_only():
+def test_frequency_attention_loss_different_channels_need_attention():
     student, teacher = pair((2, 3, 8, 6), (2, 5, 8, 6))
     assert loss_of(student, teacher).isfinite()
     assert loss_of(student, teacher, order='attend_first').isfinite()
-    with pytest.raises(UserError, match='3 and 5.*`adapter`'):
+    with pytest.raises(UserError, match='3 student and 5 .*`adapter`'):
         loss_of(student, teacher, compare='feature')
 
 
 @every_form
 @pytest.mark.parametrize('shapes', [((2, 3, 4, 5),) * 2, ((1, 2, 5, 3), (1, 2, 4, 6))])
 @pytest.mark.parametrize('filter_on', ['both', 'teacher', 'student'])
-def test_gradcheck(order, compare, shapes, filter_on):
+def test_frequency_attention_loss_passes_gradcheck(order, compare, shapes, filter_on):
     student, teacher = pair(*shapes)
     student.requires_grad_()
     loss = FrequencyAttentionLoss(0.8, 0.3, 0.5, filter_on=filter_on, order=order, compare=compare)
@@ -258,7 +258,7 @@ def test_gradcheck(order, compare, shapes, filter_on):
 
 
 @every_form
-def test_no_gradient_to_the_teacher(order, compare):
+def test_frequency_attention_loss_teacher_gets_no_gradient(order, compare):
     student, teacher = pair((2, 3, 8, 6), (2, 3, 4, 9))
     student.requires_grad_()
     teacher.requires_grad_()
@@ -269,7 +269,7 @@ def test_no_gradient_to_the_teacher(order, compare):
 
 @every_form
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_half_precision_inputs_and_autocast(order, compare, dtype):
+def test_frequency_attention_loss_half_precision_computes_in_float32(order, compare, dtype):
     student, teacher = (x.to(dtype) for x in pair(dtype=torch.float32))
     form = dict(order=order, compare=compare, high=0.5)
     expected = loss_of(student.float(), teacher.float(), **form)
@@ -283,7 +283,7 @@ def test_half_precision_inputs_and_autocast(order, compare, dtype):
 
 
 @every_form
-def test_bfloat16_autocast_of_the_layer_before_it(order, compare):
+def test_frequency_attention_loss_of_bfloat16_feature_equals_its_float32(order, compare):
     # The rounding of the features is not the loss's; their float32 value is compared.
     layer = torch.nn.Conv2d(3, 4, 1)
     image, teacher = rand(2, 3, 8, 6, dtype=torch.float32), rand(2, 4, 8, 6, dtype=torch.float32)
@@ -309,7 +309,9 @@ def test_bfloat16_autocast_of_the_layer_before_it(order, compare):
     ],
     ids=['zero', 'constant', 'one_pixel', 'large', 'large_half', 'tiny'],
 )
-def test_degenerate_inputs_stay_finite(order, compare, filter_on, gains, make):
+def test_frequency_attention_loss_of_degenerate_inputs_is_finite(
+    order, compare, filter_on, gains, make
+):
     for other in (make, lambda: torch.randn_like(make())):
         student = make().requires_grad_()
         value = loss_of(
@@ -325,14 +327,14 @@ def test_degenerate_inputs_stay_finite(order, compare, filter_on, gains, make):
         assert value.isfinite() and student.grad.isfinite().all()
 
 
-def test_unit_gains_need_no_transform(monkeypatch):
+def test_frequency_attention_loss_unit_gains_skip_transform(monkeypatch):
     student, teacher = pair()
     monkeypatch.setattr(torch.fft, 'rfft2', None)
     expected = (unit((student**2).sum(1)) - unit((teacher**2).sum(1))).square().sum() / 2
     torch.testing.assert_close(loss_of(student, teacher, high=1.0), expected)
 
 
-def test_registered_and_without_state():
+def test_frequency_attention_loss_is_registered_without_state():
     config = dict(type='FrequencyAttentionLoss', low=1.0, high=0.0, cutoff=0.25, _scope_='mmkd')
     loss = MODELS.build(config)
     assert isinstance(loss, FrequencyAttentionLoss)
@@ -343,26 +345,26 @@ def test_registered_and_without_state():
 @pytest.mark.parametrize(
     'changes, said',
     [
-        (dict(low=-0.5), 'low=-0.5 .*>= 0'),
-        (dict(low=0, high=0), 'low=0 and high=0'),
-        (dict(cutoff=0.0), r'cutoff=0.0 .*\(0, 1\]'),
-        (dict(cutoff=1.01), r'cutoff=1.01 .*\(0, 1\]'),
+        (dict(low=-0.5), 'low=-0.5: .*>= 0'),
+        (dict(low=0, high=0), 'low=0, high=0'),
+        (dict(cutoff=0.0), r'cutoff=0.0: .*\(0, 1\]'),
+        (dict(cutoff=1.01), r'cutoff=1.01: .*\(0, 1\]'),
         (dict(filter='box'), "filter.*'box'.*gaussian, ideal, butterworth"),
         (dict(filter_on='all'), "filter_on='all'.*both, teacher, student"),
         (dict(order='first'), "order='first'.*filter_first, attend_first"),
         (dict(compare='logit'), "compare='logit'.*attention, feature"),
-        (dict(p=0), 'p=0 .*>= 1'),
+        (dict(p=0), 'p=0: .*>= 1'),
         (dict(order='attend_first', compare='feature'), 'attend_first.*feature'),
     ],
 )
-def test_parameter_errors(changes, said):
+def test_frequency_attention_loss_bad_parameters_raise_user_error(changes, said):
     with pytest.raises(UserError, match=said):
         FrequencyAttentionLoss(**(dict(low=1.0, high=0.0, cutoff=0.25) | changes))
 
 
-def test_input_errors():
+def test_frequency_attention_loss_bad_inputs_raise_user_error():
     student, teacher = pair()
-    with pytest.raises(UserError, match=r'\(N, C, H, W\).*\(3, 8, 6\)'):
+    with pytest.raises(UserError, match=r'\(3, 8, 6\).*\(B, C, H, W\)'):
         loss_of(student[0], teacher)
     with pytest.raises(UserError, match='one batch size'):
         loss_of(student[:1], teacher)

@@ -7,10 +7,10 @@ import torch
 from mmengine.registry import DefaultScope
 from torch.nn import functional
 
-from mmkd.configs import load_config
-from mmkd.dry_run import blank_samples
+from mmkd.config.load import load_config
 from mmkd.errors import UserError
 from mmkd.losses import FRSFeatureLoss, FRSHeadLoss
+from mmkd.openmmlab.samples import blank_samples
 from mmkd.registry import MODELS
 
 SIZES = [(8, 12), (4, 6), (1, 1)]
@@ -27,7 +27,7 @@ def sides():
     return pyramid(5, 0), pyramid(5, 1), pyramid(6, 2), pyramid(6, 3)
 
 
-def test_levels_are_summed_as_the_paper_writes_them(sides):
+def test_frs_losses_levels_are_summed_as_in_paper(sides):
     student, teacher, own, scores = (tuple(level.double() for level in side) for side in sides)
     feature = head = 0.0
     for s, t, a, b in zip(student, teacher, own, scores, strict=True):
@@ -42,7 +42,7 @@ def test_levels_are_summed_as_the_paper_writes_them(sides):
             torch.testing.assert_close(value.double(), expected, rtol=tolerance, atol=0)
 
 
-def test_one_level_needs_no_tuple(sides):
+def test_frs_losses_one_level_needs_no_tuple(sides):
     student, teacher, own, scores = (side[0] for side in sides)
     assert FRSFeatureLoss()(student, teacher, scores) == FRSFeatureLoss()(
         (student,), (teacher,), (scores,)
@@ -50,7 +50,7 @@ def test_one_level_needs_no_tuple(sides):
     assert FRSHeadLoss()(own, scores) == FRSHeadLoss()((own,), (scores,))
 
 
-def test_mask_is_the_teachers_and_has_no_gradient(sides):
+def test_frs_losses_mask_is_the_teachers_without_gradient(sides):
     for side in sides:
         for level in side:
             level.requires_grad_()
@@ -60,7 +60,7 @@ def test_mask_is_the_teachers_and_has_no_gradient(sides):
     assert all(level.grad.abs().sum() > 0 for level in (*student, *own))
 
 
-def test_only_what_the_teacher_finds_counts(sides):
+def test_frs_losses_ignore_where_teacher_finds_nothing(sides):
     """Scores of -100 everywhere but at one place leave that place's error alone."""
     student, teacher, _, _ = (side[:1] for side in sides)
     scores = torch.full((2, 6, 8, 12), -100.0)
@@ -73,36 +73,36 @@ def test_only_what_the_teacher_finds_counts(sides):
 @pytest.mark.parametrize(
     'drop, message',
     [
-        (0, 'got student 2, teacher 3, scores 3'),
-        (1, 'got student 3, teacher 2, scores 3'),
-        (2, 'got student 3, teacher 3, scores 2'),
+        (0, 'student 2, teacher 3, scores 3'),
+        (1, 'student 3, teacher 2, scores 3'),
+        (2, 'student 3, teacher 3, scores 2'),
     ],
 )
-def test_different_numbers_of_levels_are_named(sides, drop, message):
+def test_frs_losses_different_level_counts_raise_user_error(sides, drop, message):
     arguments = [sides[0], sides[1], sides[3]]
     arguments[drop] = arguments[drop][:2]
-    with pytest.raises(UserError, match=f'FRSFeatureLoss needs one tap a level.*{message}'):
+    with pytest.raises(UserError, match=f'FRSFeatureLoss: {message}: expected one tap per level'):
         FRSFeatureLoss()(*arguments)
     if drop < 2:
         head = [sides[2], sides[3]]
         head[drop] = head[drop][:2]
-        with pytest.raises(UserError, match='FRSHeadLoss needs one tap a level'):
+        with pytest.raises(UserError, match='FRSHeadLoss: .*expected one tap per level'):
             FRSHeadLoss()(*head)
 
 
-def test_different_class_counts_are_named(sides):
-    with pytest.raises(UserError, match='a location has 160 of the student .*, 6 of the teacher'):
+def test_frs_losses_different_class_counts_raise_user_error(sides):
+    with pytest.raises(UserError, match='160 student and 6 teacher scores'):
         FRSHeadLoss()(pyramid(160, 0), sides[3])
 
 
-def test_scores_of_another_level_are_named(sides):
+def test_frs_losses_scores_of_another_level_raise_user_error(sides):
     student, teacher, _, scores = sides
-    with pytest.raises(UserError, match=r"the scores of the teacher's level.*\(2, 6, 4, 6\)"):
+    with pytest.raises(UserError, match=r"scores \(2, 6, 4, 6\): expected the teacher's scores"):
         FRSFeatureLoss()(student[0], teacher[0], scores[1])
 
 
-def test_other_widths_need_an_adapter(sides):
-    with pytest.raises(UserError, match='got 4 and 5; an `adapter`'):
+def test_frs_losses_other_widths_need_an_adapter(sides):
+    with pytest.raises(UserError, match='4 student and 5 .*`adapter`'):
         FRSFeatureLoss()(pyramid(4, 0), sides[1], sides[3])
 
 
@@ -121,16 +121,16 @@ def batch(model):
     with DefaultScope.overwrite_default_scope('mmdet'):
         student = MODELS.build(model.student)
     image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    return image, [blank_samples(student, 64)[0] for _ in range(2)]
+    return image, [blank_samples(student, (64, 64))[0] for _ in range(2)]
 
 
 def at(distiller, t):
     for term in distiller.distill.values():
-        term.set_time(t)
+        term.set_time(t, 0)
     return distiller
 
 
-def test_terms_are_the_losses_of_the_networks_outputs(model, batch):
+def test_frs_terms_equal_losses_of_network_outputs(model, batch):
     distiller = at(MODELS.build(model).eval(), 500)
     student, teacher = distiller.student, distiller.teacher.network
     levels, expected = student.neck(student.backbone(batch[0])), {}
@@ -146,7 +146,7 @@ def test_terms_are_the_losses_of_the_networks_outputs(model, batch):
         torch.testing.assert_close(losses[name], value)
 
 
-def test_weights_warm_up_over_500_iterations(model):
+def test_frs_terms_weights_warm_up_over_500_iterations(model):
     distiller = MODELS.build(model)
     for t, share in ((0, 0), (1, 1 / 500), (250, 0.5), (500, 1), (9000, 1)):
         at(distiller, t)
@@ -154,7 +154,7 @@ def test_weights_warm_up_over_500_iterations(model):
         assert weights == pytest.approx([0.005 * share, 0.02 * share])
 
 
-def test_every_parameter_gets_a_gradient_with_and_without_boxes(model, batch):
+def test_frs_terms_backward_reaches_every_parameter(model, batch):
     distiller = at(MODELS.build(model).train(), 100)
     images, samples = batch
     for _ in range(2):
@@ -167,14 +167,14 @@ def test_every_parameter_gets_a_gradient_with_and_without_boxes(model, batch):
             sample.gt_instances = sample.gt_instances[:0]
 
 
-def test_heads_of_different_class_counts_are_named(model):
+def test_frs_terms_different_class_counts_raise_user_error(model):
     model.student.bbox_head.num_classes = 7
-    message = r'model.distill.head: FRSHeadLoss compares .* 63 of the student .*, 36 of the teacher'
+    message = r'model.distill.head: FRSHeadLoss: 63 student and 36 teacher scores'
     with pytest.raises(UserError, match=message):
         MODELS.build(model)
 
 
-def test_heads_of_different_level_counts_are_named(model):
+def test_frs_terms_different_level_counts_raise_user_error(model):
     model.student.neck.num_outs = 4
     model.student.bbox_head.anchor_generator.strides = [8, 16, 32, 64]
     with pytest.raises(UserError, match=r"tap 'neck\[4\]': neck is a tuple of 4, without \[4\]"):
@@ -183,6 +183,6 @@ def test_heads_of_different_level_counts_are_named(model):
         term.student = term.student[:4]
     model.distill.feature.adapter = None
     model.student.neck.out_channels = model.student.bbox_head.in_channels = 8
-    message = 'model.distill.feature: FRSFeatureLoss needs one tap a level.* student 4, teacher 5'
+    message = 'model.distill.feature: FRSFeatureLoss: student 4, teacher 5'
     with pytest.raises(UserError, match=message):
         MODELS.build(model)

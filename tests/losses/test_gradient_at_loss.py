@@ -7,7 +7,7 @@ from mmkd.errors import UserError
 from mmkd.losses.gradient_at_loss import GradientATLoss
 
 
-def test_value_by_hand():
+def test_gradient_at_loss_equals_hand_value():
     # Two images of 2 channels and one pixel: differences (3, 4) and (0, 12), norms 5 and 12.
     student = torch.tensor([[[[4.0]], [[6.0]]], [[[1.0]], [[13.0]]]])
     teacher = torch.tensor([[[[1.0]], [[2.0]]], [[[1.0]], [[1.0]]]])
@@ -16,11 +16,11 @@ def test_value_by_hand():
 
 
 @pytest.mark.parametrize('beta', [0, -1.0, float('inf'), float('nan'), '1', True])
-def test_parameter_errors(beta):
-    with pytest.raises(UserError, match=f'beta={beta!r} must be a number > 0'):
+def test_gradient_at_loss_bad_parameters_raise_user_error(beta):
+    with pytest.raises(UserError, match=f'beta={beta!r}: expected a number > 0'):
         GradientATLoss(beta)
 
 
-def test_input_errors():
-    with pytest.raises(UserError, match=r'one batch, got \(2, 3, 4, 4\).*\(2, 3, 8, 8\)'):
+def test_gradient_at_loss_bad_inputs_raise_user_error():
+    with pytest.raises(UserError, match=r'student \(2, 3, 4, 4\), teacher \(2, 3, 8, 8\)'):
         GradientATLoss()(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 8, 8))

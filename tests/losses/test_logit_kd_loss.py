@@ -22,7 +22,7 @@ def pair(*shape):
 
 @quick
 @given(st.integers(2, 5), st.integers(1, 5), st.sampled_from([0.5, 1.0, 4.0]))
-def test_value_is_the_papers(classes, width, tau):
+def test_logit_kd_loss_value_equals_paper(classes, width, tau):
     student, teacher = pair(2, classes, 3, width)
     pixels = [x.movedim(1, -1).reshape(-1, classes) for x in (student, teacher)]
     expected = functional.kl_div(
@@ -35,7 +35,18 @@ def test_value_is_the_papers(classes, width, tau):
     )
 
 
-def test_gradient_keeps_its_size_over_temperature():
+def test_logit_kd_loss_of_whole_images_is_that_of_one_pixel():
+    student, teacher = pair(3, 5)
+    expected = functional.kl_div(
+        functional.log_softmax(student / 4, 1), functional.softmax(teacher / 4, 1),
+        reduction='batchmean',
+    )  # fmt: skip
+    torch.testing.assert_close(LogitKDLoss(4.0)(student, teacher), 16 * expected)
+    with pytest.raises(UserError, match=r'expected features \(B, C, H, W\)'):
+        LogitKDLoss()(student, teacher[..., None, None])
+
+
+def test_logit_kd_loss_gradient_size_is_independent_of_tau():
     # For logits small against tau the gradient tends to (S - T) / (C * pixels), without tau.
     student, teacher = pair(1, 4, 1, 1)
     student = student - student.mean()
@@ -45,7 +56,7 @@ def test_gradient_keeps_its_size_over_temperature():
     torch.testing.assert_close(student.grad, (student - teacher).detach() / 4, rtol=0, atol=1e-4)
 
 
-def test_ignored_pixels_are_left_out():
+def test_logit_kd_loss_ignores_ignored_pixels():
     student, teacher = pair(2, 3, 4, 6)
     labels = torch.randint(0, 3, (2, 4, 6), generator=torch.Generator().manual_seed(0))
     labels[0, :, :2] = 255
@@ -67,7 +78,7 @@ def test_ignored_pixels_are_left_out():
     assert (student.grad[ignored] == 0).all() and (student.grad[~ignored] != 0).all()
 
 
-def test_labels_are_read_at_the_pixels_of_the_logits():
+def test_logit_kd_loss_labels_are_sampled_at_logit_pixels():
     student, teacher = pair(1, 3, 2, 3)
     small = torch.tensor([[[0, 255, 1], [255, 2, 0]]])
     loss = LogitKDLoss()
@@ -80,7 +91,7 @@ def test_labels_are_read_at_the_pixels_of_the_logits():
     torch.testing.assert_close(loss(student, teacher, large), expected)
 
 
-def test_nothing_but_ignored_pixels():
+def test_logit_kd_loss_of_ignored_pixels_only_is_zero():
     student, teacher = pair(2, 3, 4, 6)
     student.requires_grad_()
     value = LogitKDLoss()(student, teacher, torch.full((2, 4, 6), 255))
@@ -88,7 +99,7 @@ def test_nothing_but_ignored_pixels():
     assert value == 0 and (student.grad == 0).all()
 
 
-def test_the_teacher_comes_to_the_students_size():
+def test_logit_kd_loss_teacher_is_resized_to_student():
     loss = LogitKDLoss()
     student = rand(1, 2, 2, 2)
     teacher = 2 * rand(1, 2, 4, 4, seed=1)
@@ -100,8 +111,28 @@ def test_the_teacher_comes_to_the_students_size():
     assert (student.grad != 0).all()
 
 
-@pytest.mark.parametrize('changes', [dict(tau=0), dict(tau='4'), dict(ignore_index=None)])
-def test_parameter_errors(changes):
+def test_logit_kd_loss_label_resolution_compares_upsampled_logits():
+    student, teacher = rand(2, 3, 4, 6).requires_grad_(), 2 * rand(2, 3, 2, 3, seed=1)
+    labels = torch.randint(0, 3, (2, 17, 23), generator=torch.Generator().manual_seed(0))
+    labels[0, :5] = 255
+    full = (functional.interpolate(x, (17, 23), mode='bilinear') for x in (student, teacher))
+    expected = LogitKDLoss()(*full, labels)
+    found = LogitKDLoss(resolution='label')(student, teacher, labels)
+    torch.testing.assert_close(found, expected)
+    gradients = (torch.autograd.grad(value, student)[0] for value in (found, expected))
+    torch.testing.assert_close(*gradients)
+
+
+def test_logit_kd_loss_label_resolution_without_labels_is_rejected():
+    with pytest.raises(UserError, match="LogitKDLoss: resolution='label': expected label maps"):
+        LogitKDLoss(resolution='label')(*pair(2, 3, 4, 6))
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [dict(tau=0), dict(tau='4'), dict(ignore_index=None), dict(resolution='pixel')],
+)
+def test_logit_kd_loss_bad_parameters_raise_user_error(changes):
     (name, value), *_ = changes.items()
     with pytest.raises(UserError, match=f'{name}={value!r}'):
         LogitKDLoss(**changes)
@@ -110,14 +141,14 @@ def test_parameter_errors(changes):
 @pytest.mark.parametrize(
     'student, teacher, labels, said',
     [
-        ((2, 3, 4, 4), (2, 5, 4, 4), None, 'the student has 3, the teacher 5'),
-        ((2, 1, 4, 4), (2, 1, 4, 4), None, 'at least 2 classes'),
+        ((2, 3, 4, 4), (2, 5, 4, 4), None, '3 student and 5 teacher classes'),
+        ((2, 1, 4, 4), (2, 1, 4, 4), None, '1 class: expected at least 2'),
         ((2, 3, 4, 4), (1, 3, 4, 4), None, 'one batch size'),
         ((2, 3, 4, 4), (2, 3, 4, 4), (2, 1, 4, 4), r'labels.*\(2, 1, 4, 4\)'),
-        ((2, 3, 4, 4), (2, 3, 4, 4), (1, 4, 4), r'labels.*N=2.*\(1, 4, 4\)'),
+        ((2, 3, 4, 4), (2, 3, 4, 4), (1, 4, 4), r'labels \(1, 4, 4\): .*B=2'),
     ],
 )
-def test_input_errors(student, teacher, labels, said):
+def test_logit_kd_loss_bad_inputs_raise_user_error(student, teacher, labels, said):
     labels = labels and torch.zeros(labels)
     with pytest.raises(UserError, match=said):
         LogitKDLoss()(rand(*student), rand(*teacher), labels)

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from mmkd.affinities import SimilarityAffinity
-from mmkd.attention_taps import Attention
 from mmkd.errors import UserError
 from mmkd.losses import SpectralGraphLoss
+from mmkd.losses.affinities import SimilarityAffinity
+from mmkd.ops.attention_readings import Attention
 
 NODES = 12
 
@@ -36,29 +36,29 @@ def distance(student, target):
 
 
 @pytest.mark.parametrize('energy, gamma', [(0.95, 0.5), (0.8, 0.0), (1.0, 1.0), (1.0, 0.0)])
-def test_value_by_its_definition(energy, gamma):
+def test_spectral_graph_loss_equals_definition(energy, gamma):
     x, teacher = rand(2, 5, 3, 4, seed=9), attention()
     expected = 0
     for sample in range(2):
         w = SimilarityAffinity()(x, (3, 4))[sample, 0]
-        graph = teacher.weights()[sample].mean(0)
+        graph = teacher.affinity()[sample].mean(0)
         expected += distance((w + w.T) / 2, low_rank((graph + graph.T) / 2, energy, gamma)) / 2
     value = SpectralGraphLoss(energy=energy, gamma=gamma)(x, teacher)
     torch.testing.assert_close(value, expected)
     assert 0 < value < 4
 
 
-def test_reduced_keys_tie_nodes_by_what_they_share_on_both_sides():
+def test_spectral_graph_loss_reduced_keys_use_gram_graphs():
     x, teacher = rand(2, 5, 3, 4, seed=9), attention(keys=4, key_grid=(2, 2))
     expected = 0
     for sample in range(2):
         w = SimilarityAffinity()(x, (3, 4))[sample, 0]
-        graphs = [a @ a.T / (a @ a.T).trace() for a in teacher.weights()[sample]]
+        graphs = [a @ a.T / (a @ a.T).trace() for a in teacher.affinity()[sample]]
         expected += distance(w @ w.T, low_rank(sum(graphs), 0.9, 0.5)) / 2
     torch.testing.assert_close(SpectralGraphLoss(energy=0.9)(x, teacher), expected)
 
 
-def test_equal_graphs_are_at_zero():
+def test_spectral_graph_loss_of_equal_graphs_is_zero():
     loss = SpectralGraphLoss(energy=1.0, gamma=0.0)
     assert loss(attention(), attention()) == 0
     assert loss(attention(keys=4, key_grid=(2, 2)), attention(keys=4, key_grid=(2, 2))) == 0
@@ -67,7 +67,7 @@ def test_equal_graphs_are_at_zero():
     assert SpectralGraphLoss()(attention(), attention()) > 1e-4
 
 
-def test_which_patches_belong_together_matters():
+def test_spectral_graph_loss_depends_on_node_order():
     x, order = rand(1, 5, 1, NODES), torch.arange(NODES).roll(5)
     loss = SpectralGraphLoss(energy=1.0, gamma=0.0)
     assert loss(x[..., order], x) > 0.01
@@ -75,7 +75,7 @@ def test_which_patches_belong_together_matters():
                                loss(x, rand(1, 5, 1, NODES, seed=1)))  # fmt: skip
 
 
-def test_heads_without_objects_do_not_count_when_they_are_selected():
+def test_spectral_graph_loss_select_ignores_heads_without_objects():
     # Two groups in one head; in the other every patch attends to itself.
     groups = torch.eye(NODES, dtype=torch.float64)[torch.arange(NODES) % 2] * 20
     both = torch.stack([groups, torch.eye(NODES, dtype=torch.float64) * 20])[None]
@@ -95,7 +95,7 @@ def test_heads_without_objects_do_not_count_when_they_are_selected():
     ],
     ids=['as in the configs', 'the graph itself', 'learned graph'],
 )
-def test_training_halves_the_distance_of_the_graphs(options, losses_in_training):
+def test_spectral_graph_loss_training_halves_graph_distance(options, losses_in_training):
     values = losses_in_training(dict(type='SpectralGraphLoss', **options), steps=40)
     assert values[-1] <= values[0] / 2
 
@@ -110,6 +110,6 @@ def test_training_halves_the_distance_of_the_graphs(options, losses_in_training)
         (dict(nodes=(64, 64)), r'nodes=\(64, 64\)'),
     ],
 )
-def test_bad_parameters_are_named(options, message):
+def test_spectral_graph_loss_bad_parameters_raise_user_error(options, message):
     with pytest.raises(UserError, match=message):
         SpectralGraphLoss(**options)

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from mmkd.affinities import SimilarityAffinity
-from mmkd.attention_taps import Attention
 from mmkd.errors import UserError
 from mmkd.losses import SpectrumLoss
+from mmkd.losses.affinities import SimilarityAffinity
+from mmkd.ops.attention_readings import Attention
 
 NODES = 12
 
@@ -30,13 +30,13 @@ def spectrum(weights, graph):
 
 @pytest.mark.parametrize('graph', ['adjacency', 'laplacian'])
 @pytest.mark.parametrize('k', [3, 30])
-def test_value_by_its_definition(graph, k):
+def test_spectrum_loss_equals_definition(graph, k):
     x, teacher = rand(2, 5, 3, 4, seed=9), attention()
     student = SimilarityAffinity()(x, (3, 4))
     differences = [
         (
             spectrum(student[i, 0], graph)
-            - sum(spectrum(w, graph) for w in teacher.weights()[i]) / 2
+            - sum(spectrum(w, graph) for w in teacher.affinity()[i]) / 2
         )[:k]
         for i in range(2)
     ]
@@ -47,7 +47,7 @@ def test_value_by_its_definition(graph, k):
     torch.testing.assert_close(loss(x, teacher), expected)
 
 
-def test_wasserstein_is_the_least_work_of_moving_one_spectrum_to_the_other():
+def test_spectrum_loss_wasserstein_equals_optimal_transport():
     x, y = rand(1, 5, 1, 4), rand(1, 5, 1, 4, seed=1)
     a, b = (
         torch.linalg.eigvalsh((w + w.T) / 2)
@@ -59,14 +59,14 @@ def test_wasserstein_is_the_least_work_of_moving_one_spectrum_to_the_other():
 
 
 @pytest.mark.parametrize('graph', ['adjacency', 'laplacian'])
-def test_the_patches_places_do_not_matter(graph):
+def test_spectrum_loss_ignores_node_order(graph):
     x, y = rand(1, 5, 1, NODES), rand(1, 5, 1, NODES, seed=1)
     loss = SpectrumLoss(graph=graph, k=6)
     torch.testing.assert_close(loss(x.roll(5, -1), y), loss(x, y))
     torch.testing.assert_close(loss(x.roll(5, -1), x), torch.zeros(()).double(), rtol=0, atol=1e-9)
 
 
-def test_equal_graphs_are_at_zero():
+def test_spectrum_loss_of_equal_graphs_is_zero():
     for graph in ('adjacency', 'laplacian'):
         loss = SpectrumLoss(graph=graph, k=6)
         assert loss(attention(), attention()) == 0
@@ -74,17 +74,17 @@ def test_equal_graphs_are_at_zero():
         assert loss(attention(), attention(seed=5)) > 0.01
 
 
-def test_fewer_keys_than_nodes_share_out_a_trace_of_one():
+def test_spectrum_loss_reduced_keys_have_trace_one():
     x, teacher = rand(2, 5, 3, 4, seed=9), attention(heads=1, keys=4, key_grid=(2, 2))
     expected = 0
-    for s, t in zip(SimilarityAffinity()(x, (3, 4))[:, 0], teacher.weights()[:, 0], strict=True):
+    for s, t in zip(SimilarityAffinity()(x, (3, 4))[:, 0], teacher.affinity()[:, 0], strict=True):
         grams = [a @ a.T / (a @ a.T).trace() for a in (s, t)]
         values = [torch.linalg.eigvalsh(g).flip(0)[:6] for g in grams]
         expected += (values[0] - values[1]).norm() / 2
     torch.testing.assert_close(SpectrumLoss(k=6)(x, teacher), expected)
 
 
-def test_heads_without_objects_do_not_count_when_they_are_selected():
+def test_spectrum_loss_select_ignores_heads_without_objects():
     # Two groups in one head; in the other every patch attends to itself.
     groups = torch.eye(NODES, dtype=torch.float64)[torch.arange(NODES) % 2] * 20
     both = torch.stack([groups, torch.eye(NODES, dtype=torch.float64) * 20])[None]
@@ -97,7 +97,7 @@ def test_heads_without_objects_do_not_count_when_they_are_selected():
 
 @pytest.mark.parametrize('make', [torch.zeros, torch.ones], ids=['zero', 'constant'])
 @pytest.mark.parametrize('graph', ['adjacency', 'laplacian'])
-def test_repeated_eigenvalues_leave_gradients_finite(graph, make):
+def test_spectrum_loss_repeated_eigenvalues_have_finite_gradients(graph, make):
     # All patches look alike: every eigenvalue but one is 0, as often as there are nodes.
     x = make(1, 3, 4, 5).requires_grad_()
     SpectrumLoss(graph=graph)(x, rand(1, 3, 4, 5).float()).backward()
@@ -107,7 +107,7 @@ def test_repeated_eigenvalues_leave_gradients_finite(graph, make):
 @pytest.mark.parametrize(
     'options', [dict(), dict(graph='laplacian'), dict(affinity=dict(type='QueryKeyAffinity'))]
 )
-def test_training_halves_the_distance_of_the_spectra(options, losses_in_training):
+def test_spectrum_loss_training_halves_spectrum_distance(options, losses_in_training):
     values = losses_in_training(dict(type='SpectrumLoss', **options), steps=40)
     assert values[-1] <= values[0] / 2
 
@@ -119,10 +119,10 @@ def test_training_halves_the_distance_of_the_spectra(options, losses_in_training
         (dict(heads='one'), "heads='one'"),
         (dict(k=0), 'k=0'),
         (dict(rank=0), 'rank=0'),
-        (dict(distance='l1'), "distance='l1' is not known; allowed: l2, wasserstein"),
+        (dict(distance='l1'), "distance='l1': expected one of l2, wasserstein"),
         (dict(nodes=(64, 64)), r'nodes=\(64, 64\)'),
     ],
 )
-def test_bad_parameters_are_named(options, message):
+def test_spectrum_loss_bad_parameters_raise_user_error(options, message):
     with pytest.raises(UserError, match=message):
         SpectrumLoss(**options)

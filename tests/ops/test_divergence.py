@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmkd.errors import UserError
-from mmkd.ops.divergence import channel_divergence, mean_over, pixel_divergence
+from mmkd.ops.divergence import channel_divergence, masked_mean, pixel_divergence
 
 BOTH = pytest.mark.parametrize('divergence', [pixel_divergence, channel_divergence])
 quick = settings(max_examples=15, deadline=None)
@@ -31,7 +31,7 @@ def divergence_of(student, teacher, tau):
 
 @quick
 @given(st.integers(1, 3), st.integers(1, 4), st.sampled_from([0.5, 1, 4.0]))
-def test_values_are_the_definition(height, width, tau):
+def test_divergence_equals_definition(height, width, tau):
     student, teacher = rand(2, 3, height, width), 3 * rand(2, 3, height, width, seed=1)
     by_pixel = pixel_divergence(student, teacher, tau)
     by_channel = channel_divergence(student, teacher, tau)
@@ -46,7 +46,7 @@ def test_values_are_the_definition(height, width, tau):
                 assert by_pixel[n, y, x].item() == pytest.approx(divergence_of(*sides, tau))
 
 
-def test_by_hand():
+def test_divergence_equals_hand_value():
     # The teacher gives 3/4 and 1/4, the student 1/2 each.
     teacher = torch.tensor([math.log(3), 0.0], dtype=torch.float64)
     expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
@@ -60,7 +60,7 @@ def test_by_hand():
     assert hot.item() == pytest.approx(4 * expected)
 
 
-def test_what_a_softmax_cannot_see():
+def test_divergence_ignores_offsets_before_softmax():
     student, teacher = rand(2, 3, 4, 5), rand(2, 3, 4, 5, seed=1)
     by_pixel = pixel_divergence(student + rand(2, 1, 4, 5), teacher)
     torch.testing.assert_close(by_pixel, pixel_divergence(student, teacher))
@@ -69,13 +69,13 @@ def test_what_a_softmax_cannot_see():
 
 
 @BOTH
-def test_gradcheck(divergence):
+def test_divergence_passes_gradcheck(divergence):
     student, teacher = rand(2, 3, 2, 3).requires_grad_(), rand(2, 3, 2, 3, seed=1)
     assert torch.autograd.gradcheck(lambda student: divergence(student, teacher, 2.0), student)
 
 
 @BOTH
-def test_certain_distributions_are_finite(divergence):
+def test_divergence_of_certain_distributions_is_finite(divergence):
     # Probabilities of exp(-1e5) are 0 in any float type.
     student = torch.zeros(1, 2, 1, 2).index_fill_(1, torch.tensor(0), 1e5)
     student[0, 0, 0, 1] = -1e5
@@ -87,26 +87,26 @@ def test_certain_distributions_are_finite(divergence):
     assert student.grad.isfinite().all()
 
 
-def test_mean_over_chosen():
+def test_masked_mean_averages_chosen_values():
     values = torch.tensor([1.0, 2.0, 6.0], requires_grad=True)
-    mean_over(values, torch.tensor([True, False, True])).backward()
-    assert mean_over(values, torch.tensor([True, False, True])).item() == 3.5
+    masked_mean(values, torch.tensor([True, False, True])).backward()
+    assert masked_mean(values, torch.tensor([True, False, True])).item() == 3.5
     assert values.grad.tolist() == [0.5, 0, 0.5]
     values.grad = None
-    nothing = mean_over(values, torch.zeros(3, dtype=torch.bool))
+    nothing = masked_mean(values, torch.zeros(3, dtype=torch.bool))
     nothing.backward()
     assert nothing.item() == 0 and values.grad.tolist() == [0, 0, 0]
 
 
 @BOTH
 @pytest.mark.parametrize('tau', [0, -1.0, float('inf'), float('nan'), True, '4'])
-def test_temperature_errors(divergence, tau):
+def test_divergence_bad_temperature_raises_user_error(divergence, tau):
     x = rand(1, 2, 2, 2)
     with pytest.raises(UserError, match='tau=.*> 0'):
         divergence(x, x, tau)
 
 
 @BOTH
-def test_shape_errors(divergence):
-    with pytest.raises(UserError, match=r'one shape.*\(1, 2, 2, 2\).*\(1, 3, 2, 2\)'):
+def test_divergence_bad_shapes_raise_user_error(divergence):
+    with pytest.raises(UserError, match=r'\(1, 2, 2, 2\).*\(1, 3, 2, 2\).*one shape'):
         divergence(rand(1, 2, 2, 2), rand(1, 3, 2, 2))

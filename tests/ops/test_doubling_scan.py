@@ -12,7 +12,7 @@ from mmkd.ops.selective_scan import selective_scan, selective_scan_reference
     sizes=st.tuples(*[st.integers(1, 3)] * 4, st.integers(1, 40)),
     delta_softplus=st.booleans(),
 )
-def test_equals_the_definition(scan_inputs, sizes, delta_softplus):
+def test_doubling_scan_equals_definition(scan_inputs, sizes, delta_softplus):
     inputs = scan_inputs(*sizes)
     if not delta_softplus:
         inputs[1], inputs[6] = inputs[1].abs(), inputs[6].abs()
@@ -25,7 +25,7 @@ class Scan(nn.Module):
         return selective_scan(*inputs, backend='doubling')
 
 
-def test_an_exported_scan_takes_every_length(scan_inputs):
+def test_doubling_scan_exported_takes_every_length(scan_inputs):
     length = torch.export.Dim.DYNAMIC
     shapes = ({2: length}, {2: length}, None, {3: length}, {3: length}, None, None)
     program = torch.export.export(
@@ -36,7 +36,7 @@ def test_an_exported_scan_takes_every_length(scan_inputs):
         torch.testing.assert_close(program.module()(*inputs), selective_scan_reference(*inputs))
 
 
-def test_a_traced_scan_takes_every_length(scan_inputs):
+def test_doubling_scan_traced_takes_every_length(scan_inputs):
     traced = torch.jit.trace(Scan(), tuple(scan_inputs(1, 2, 2, 1, 12)), check_trace=False)
     inputs = scan_inputs(1, 2, 2, 1, 75)
     torch.testing.assert_close(traced(*inputs), selective_scan_reference(*inputs))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mmkd.ops.feature_richness import (
     feature_richness,
     rich_cross_entropy,
-    rich_feature_distance,
+    richness_weighted_mse,
 )
 
 
@@ -47,7 +47,7 @@ def cross_entropy(s, t):
     st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
     st.integers(0, 99),
 )
-def test_equals_the_definition(shape, seed):
+def test_richness_weighted_mse_equals_definition(shape, seed):
     student, teacher = rand(*shape, seed=seed), rand(*shape, seed=seed + 100)
     scores = rand(shape[0], 3, *shape[2:], seed=seed + 200)
     richness = feature_richness(scores)
@@ -55,39 +55,39 @@ def test_equals_the_definition(shape, seed):
         for x in range(shape[3]):
             highest = max(sigmoid(float(scores[0, k, y, x])) for k in range(3))
             assert float(richness[0, y, x]) == pytest.approx(highest, rel=1e-12)
-    for function, at in ((rich_feature_distance, square), (rich_cross_entropy, cross_entropy)):
+    for function, at in ((richness_weighted_mse, square), (rich_cross_entropy, cross_entropy)):
         value = float(function(student, teacher, richness))
         assert value == pytest.approx(by_loops(student, teacher, richness, at), rel=1e-10)
 
 
-def test_by_hand():
+def test_richness_weighted_mse_equals_hand_value():
     """Two locations, of richness 1/2 and 1/4; squares 4 + 1 and 9 over the channels."""
     richness = torch.tensor([[[0.5, 0.25]]])
     student = torch.tensor([[[[0.0, 0.0]], [[0.0, 0.0]]]])
     teacher = torch.tensor([[[[2.0, 3.0]], [[1.0, 0.0]]]])
-    value = rich_feature_distance(student, teacher, richness)
+    value = richness_weighted_mse(student, teacher, richness)
     assert float(value) == pytest.approx((0.5 * 5 + 0.25 * 9) / 0.75)
 
 
-def test_samples_share_one_normalisation():
+def test_richness_weighted_mse_normalises_over_the_batch():
     """An image where the teacher finds nothing counts little, not as much as the others."""
     student, teacher = torch.zeros(2, 1, 1, 1), torch.tensor([1.0, 10.0]).view(2, 1, 1, 1)
     richness = torch.tensor([0.99, 0.01]).view(2, 1, 1)
-    value = rich_feature_distance(student, teacher, richness)
+    value = richness_weighted_mse(student, teacher, richness)
     assert float(value) == pytest.approx(0.99 * 1 + 0.01 * 100)
 
 
-@pytest.mark.parametrize('function', [rich_feature_distance, rich_cross_entropy])
-def test_nothing_rich_is_zero_with_zero_gradient(function):
+@pytest.mark.parametrize('function', [richness_weighted_mse, rich_cross_entropy])
+def test_richness_weighted_mse_without_richness_is_zero_with_zero_gradient(function):
     student = torch.ones(1, 2, 3, 3, requires_grad=True)
     value = function(student, torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3))
     value.backward()
     assert value == 0 and student.grad.abs().sum() == 0
 
 
-def test_scale_of_the_richness_cancels():
+def test_richness_weighted_mse_ignores_scale_of_richness():
     student, teacher, richness = rand(2, 3, 4, 5), rand(2, 3, 4, 5, seed=1), rand(2, 4, 5).abs()
-    for function in (rich_feature_distance, rich_cross_entropy):
+    for function in (richness_weighted_mse, rich_cross_entropy):
         torch.testing.assert_close(
             function(student, teacher, richness), function(student, teacher, 1e-3 * richness)
         )

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from mmkd.ops.global_filter import filter_globally, frequency_response
+from mmkd.ops.global_filter import apply_global_filter, frequency_response
 
 
 def rand(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_response_interpolates_between_nodes():
+def test_global_filter_response_interpolates_between_nodes():
     # Nodes at vertical -1, 0, 1 and horizontal 0, 1; bins at 0, 1/2, -1, -1/2 and 0, 1/2, 1.
     real = torch.tensor([[1.0, 2.0], [3.0, 5.0], [7.0, 11.0]], dtype=torch.float64)
     nodes = torch.stack([real, -real])[:, None]
@@ -21,7 +21,7 @@ def test_response_interpolates_between_nodes():
 
 
 @pytest.mark.parametrize('small, large', [((4, 6), (8, 12)), ((5, 3), (15, 9)), ((1, 1), (7, 4))])
-def test_a_frequency_meets_one_gain_at_every_size(small, large):
+def test_global_filter_gain_is_independent_of_size(small, large):
     # The small map's frequencies are every second, or third, of the large one's.
     nodes = rand(2, 3, 5, 4)
     factor = large[0] // small[0], large[1] // small[1]
@@ -30,7 +30,7 @@ def test_a_frequency_meets_one_gain_at_every_size(small, large):
 
 
 @pytest.mark.parametrize('shape', [(4, 6), (5, 7), (1, 8), (6, 1), (3, 4)])
-def test_filter_is_the_full_complex_transform(shape):
+def test_apply_global_filter_equals_complex_transform(shape):
     # The paper's way: a whole complex filter, and the real part of what comes back. Its negative
     # frequencies are here the conjugates of the positive ones that the half spectrum holds.
     height, width = shape
@@ -48,16 +48,18 @@ def test_filter_is_the_full_complex_transform(shape):
             if row**2 + column**2 <= cutoff**2:
                 whole[:, v, u] = 0
     expected = torch.fft.ifft2(torch.fft.fft2(x) * whole).real
-    torch.testing.assert_close(filter_globally(x, nodes, cutoff), expected)
+    torch.testing.assert_close(apply_global_filter(x, nodes, cutoff), expected)
 
 
-def test_the_mean_never_passes():
+def test_apply_global_filter_removes_the_mean():
     x = rand(2, 3, 6, 5)
     ones = torch.stack([torch.ones(3, 2, 2), torch.zeros(3, 2, 2)]).double()
     # Below the first frequency of the map, so that nothing but the mean is cut.
-    torch.testing.assert_close(filter_globally(x, ones, 0.01), x - x.mean(dim=(2, 3), keepdim=True))
+    torch.testing.assert_close(
+        apply_global_filter(x, ones, 0.01), x - x.mean(dim=(2, 3), keepdim=True)
+    )
 
 
-def test_gradcheck():
+def test_apply_global_filter_passes_gradcheck():
     x, nodes = rand(1, 2, 3, 4).requires_grad_(), rand(2, 2, 3, 2, seed=1).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, nodes: filter_globally(x, nodes, 0.5), (x, nodes))
+    assert torch.autograd.gradcheck(lambda x, nodes: apply_global_filter(x, nodes, 0.5), (x, nodes))

@@ -9,11 +9,12 @@ from mmkd.ops.graph import (
     check_gamma,
     check_graph,
     check_heads,
-    cosine_weights,
+    cosine_affinity,
+    gram_graph,
     graph_distance,
-    head_shares,
+    head_weights,
     leading_spectrum,
-    object_graph,
+    low_rank_target,
     scale_eigenvalues,
     spectral_matrix,
 )
@@ -43,7 +44,7 @@ def spectrum(weights, k, graph='adjacency', gram=False):
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5))
-def test_the_spectrum_counts_disconnected_cliques(sizes):
+def test_adjacency_spectrum_counts_disconnected_cliques(sizes):
     weights, nodes, count = cliques(*sizes), sum(sizes), len(sizes)
     found = spectrum(weights, nodes)
     expected = torch.tensor([1.0] * count + [0.0] * (nodes - count), dtype=torch.float64)
@@ -57,7 +58,7 @@ def test_the_spectrum_counts_disconnected_cliques(sizes):
 
 @both_graphs
 @direct_and_gram
-def test_the_spectrum_does_not_know_the_nodes_numbers(graph, gram):
+def test_adjacency_spectrum_ignores_node_order(graph, gram):
     weights = attention(2, 3, 9, 9)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
     shuffled = weights[..., order, :][..., order]
@@ -68,11 +69,11 @@ def test_the_spectrum_does_not_know_the_nodes_numbers(graph, gram):
 
 @both_graphs
 @pytest.mark.parametrize('keys', [4, 9, 14])
-def test_spectrum_of_what_nodes_draw_from_in_common(graph, keys):
+def test_gram_graph_spectrum_equals_definition(graph, keys):
     weights = attention(2, 9, keys)
     matrix = weights @ weights.mT
     matrix = matrix / matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
-    torch.testing.assert_close(adjacency(weights, gram=True), matrix)
+    torch.testing.assert_close(gram_graph(weights), matrix)
     if graph == 'laplacian':
         root = matrix.sum(-1).rsqrt()
         matrix = torch.eye(9).double() - root[:, :, None] * matrix * root[:, None, :]
@@ -82,7 +83,7 @@ def test_spectrum_of_what_nodes_draw_from_in_common(graph, keys):
     assert spectral_matrix(weights, graph, gram=True).shape[-1] == min(9, keys)
 
 
-def test_laplacian_by_its_definition():
+def test_laplacian_equals_definition():
     weights = attention(9, 9)
     s = (weights + weights.T) / 2
     d = torch.diag(s.sum(1) ** -0.5)
@@ -91,27 +92,27 @@ def test_laplacian_by_its_definition():
     assert abs(expected[0]) < 1e-9 and expected[-1] <= 2
 
 
-def test_as_many_eigenvalues_as_there_are_nodes():
+def test_spectrum_of_few_nodes_or_keys_has_as_many_eigenvalues():
     assert spectrum(attention(2, 3, 3), 16).shape == (2, 3)
     assert spectrum(attention(2, 9, 4), 16, gram=True).shape == (2, 9)
 
 
 @given(st.floats(1e-4, 1e4))
-def test_cosine_weights_do_not_change_with_scale(scale):
+def test_cosine_affinity_ignores_scale(scale):
     x = rand(2, 6, 4)
-    weights = cosine_weights(x, 0.1)
-    torch.testing.assert_close(cosine_weights(x * scale, 0.1), weights)
+    weights = cosine_affinity(x, 0.1)
+    torch.testing.assert_close(cosine_affinity(x * scale, 0.1), weights)
     cosine = torch.nn.functional.cosine_similarity(x[:, :, None], x[:, None, :], dim=-1)
     torch.testing.assert_close(weights, (cosine / 0.1).softmax(-1))
 
 
 @pytest.mark.parametrize('energy', [1.0, 1 - 1e-12])
-def test_with_all_energy_and_no_scaling_a_graph_stays_as_it_is(energy):
+def test_low_rank_target_full_energy_without_scaling_is_identity(energy):
     graph = adjacency(attention(2, 9, 9))
-    torch.testing.assert_close(object_graph(graph, energy, 0.0), graph, rtol=0, atol=1e-9)
+    torch.testing.assert_close(low_rank_target(graph, energy, 0.0), graph, rtol=0, atol=1e-9)
 
 
-def test_low_rank_by_its_definition():
+def test_low_rank_target_equals_definition():
     graph = adjacency(attention(9, 9))
     values, vectors = torch.linalg.eigh(graph)
     order = values.abs().argsort(descending=True)
@@ -122,7 +123,7 @@ def test_low_rank_by_its_definition():
     scaled = values * (values.abs() / values.abs().mean()) ** 0.5
     scaled = scaled * (values.square().sum() / scaled.square().sum()).sqrt()
     expected = vectors @ torch.diag(scaled) @ vectors.T
-    torch.testing.assert_close(object_graph(graph, 0.9, 0.5), expected)
+    torch.testing.assert_close(low_rank_target(graph, 0.9, 0.5), expected)
 
 
 @settings(deadline=None)
@@ -130,7 +131,7 @@ def test_low_rank_by_its_definition():
     st.lists(st.floats(-10, 10).filter(lambda v: abs(v) > 1e-3), min_size=1, max_size=8),
     st.floats(0, 3),
 )
-def test_scaling_keeps_the_energy_and_spreads_the_eigenvalues(values, gamma):
+def test_low_rank_target_scaling_keeps_energy_and_spreads_eigenvalues(values, gamma):
     values = torch.tensor(values, dtype=torch.float64)
     scaled = scale_eigenvalues(values, gamma)
     torch.testing.assert_close(scaled.square().sum(), values.square().sum())
@@ -142,7 +143,7 @@ def test_scaling_keeps_the_energy_and_spreads_the_eigenvalues(values, gamma):
     torch.testing.assert_close(scale_eigenvalues(values, 0), values)
 
 
-def test_dropped_eigenpairs_do_not_count_in_the_mean():
+def test_low_rank_target_mean_ignores_dropped_eigenpairs():
     values = torch.tensor([3.0, -1.0, 0.0, 0.0])
     torch.testing.assert_close(
         scale_eigenvalues(values, 0.5)[:2], scale_eigenvalues(values[:2], 0.5)
@@ -150,20 +151,20 @@ def test_dropped_eigenpairs_do_not_count_in_the_mean():
     torch.testing.assert_close(scale_eigenvalues(torch.zeros(3), 0.5), torch.zeros(3))
 
 
-def test_heads_that_know_of_objects_are_chosen():
+def test_head_weights_select_heads_with_object_context():
     three_objects = cliques(4, 4, 4)
     nothing = torch.eye(12, dtype=torch.float64)  # every patch for itself: no eigenvalue leads
     noise = 0.1 * attention(12, 12) + 0.9 * nothing
     heads = torch.stack([three_objects, nothing, noise, three_objects])
-    shares = head_shares(spectral_matrix(heads[None]), 'select', 3)
+    shares = head_weights(spectral_matrix(heads[None]), 'select', 3)
     torch.testing.assert_close(shares, torch.tensor([[0.5, 0, 0, 0.5]], dtype=torch.float64))
     alike = spectral_matrix(three_objects.expand(1, 4, 12, 12))
     everyone = torch.full((1, 4), 0.25, dtype=torch.float64)
-    assert torch.equal(head_shares(alike, 'select', 3), everyone)
-    assert torch.equal(head_shares(spectral_matrix(heads[None]), 'mean', 3), everyone)
+    assert torch.equal(head_weights(alike, 'select', 3), everyone)
+    assert torch.equal(head_weights(spectral_matrix(heads[None]), 'mean', 3), everyone)
 
 
-def test_distance_of_graphs_ignores_their_scale():
+def test_graph_distance_ignores_scale():
     a, b = adjacency(attention(3, 6, 6)), adjacency(attention(3, 6, 6, seed=1))
     unit = [x / x.square().sum((1, 2), keepdim=True).sqrt() for x in (a, b)]
     expected = sum(((p - q) ** 2).sum() for p, q in zip(*unit, strict=True)) / 3
@@ -176,13 +177,13 @@ def test_distance_of_graphs_ignores_their_scale():
 @pytest.mark.parametrize(
     'call, message',
     [
-        (lambda: check_graph('line'), "graph='line' is not known; allowed: adjacency, laplacian"),
-        (lambda: check_heads('all', 4), "heads='all' is not known; allowed: mean, select"),
-        (lambda: check_heads('select', 0), 'rank=0 must be a positive integer'),
-        (lambda: check_gamma(-0.5), 'gamma=-0.5 must be a number >= 0'),
-        (lambda: check_gamma(float('inf')), 'gamma=inf must be a number >= 0'),
+        (lambda: check_graph('line'), "graph='line': expected one of adjacency, laplacian"),
+        (lambda: check_heads('all', 4), "heads='all': expected one of mean, select"),
+        (lambda: check_heads('select', 0), 'rank=0: expected an integer >= 1'),
+        (lambda: check_gamma(-0.5), 'gamma=-0.5: expected a number >= 0'),
+        (lambda: check_gamma(float('inf')), 'gamma=inf: expected a number >= 0'),
     ],
 )
-def test_bad_parameters_are_named(call, message):
+def test_graph_ops_bad_parameters_raise_user_error(call, message):
     with pytest.raises(UserError, match=message):
         call()

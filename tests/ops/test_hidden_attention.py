@@ -31,7 +31,7 @@ def each_channel(x, channels):
 
 
 def by_definition(step, a, b, c):
-    """The attention of every channel, (M, K, L, L), entry by entry."""
+    """The attention of every channel, (B, K, L, L), entry by entry."""
     length, channels = step.shape[-1], step.shape[1] // b.shape[1]
     b, c = each_channel(b, channels), each_channel(c, channels)
     weights = torch.zeros(*step.shape, length, dtype=step.dtype)
@@ -47,7 +47,7 @@ def by_definition(step, a, b, c):
 
 @pytest.mark.parametrize('length', [1, 2, 7, 8])
 @pytest.mark.parametrize('states', [1, 3])
-def test_attention_by_its_definition(length, states):
+def test_hidden_attention_equals_definition(length, states):
     *tensors, _ = scan(length=length, states=states)
     expected = by_definition(*tensors).unflatten(1, (4, 3)).mean(2)
     torch.testing.assert_close(hidden_attention(*tensors), expected)
@@ -55,7 +55,7 @@ def test_attention_by_its_definition(length, states):
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('states', [1, 4])
-def test_applied_to_the_scans_input_it_gives_the_scans_output(dtype, states):
+def test_hidden_attention_times_scan_input_is_scan_output(dtype, states):
     step, a, b, c, u = scan(length=60, states=states, dtype=dtype)
     weights = hidden_attention(step, a, each_channel(b, 3), each_channel(c, 3))
     skip = torch.arange(12, dtype=dtype)
@@ -65,7 +65,7 @@ def test_applied_to_the_scans_input_it_gives_the_scans_output(dtype, states):
 
 
 @pytest.mark.parametrize('height, width', [(4, 7), (5, 5), (1, 6)])
-def test_merged_it_takes_the_image_to_the_merged_scan(height, width):
+def test_hidden_attention_merged_gives_merged_scan(height, width):
     step, a, b, c, _ = scan(length=height * width, dtype=torch.float32)
     x = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
     u = cross_scan(x).flatten(1, 2)
@@ -77,7 +77,7 @@ def test_merged_it_takes_the_image_to_the_merged_scan(height, width):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_each_path_comes_back_to_its_image():
+def test_hidden_attention_of_each_path_is_in_raster_order():
     x = torch.arange(2.0 * 3 * 4 * 5).view(2, 3, 4, 5)
     images = path_images(cross_scan(x), 4, 5)
     assert torch.equal(images, x[:, None].expand(2, 4, 3, 4, 5))
@@ -86,7 +86,7 @@ def test_each_path_comes_back_to_its_image():
     torch.testing.assert_close(path_images(paths, 4, 5).sum(1), cross_merge(paths, 4, 5))
 
 
-def test_decays_that_reach_far_beyond_the_range_of_single_precision():
+def test_hidden_attention_extreme_decays_equal_definition():
     step, a, b, c, u = scan(length=64, dtype=torch.float32)
     step = (300 * step).requires_grad_()  # exp(-sum) is 0, exp(sum) infinite
     weights = hidden_attention(step, a, each_channel(b, 3), each_channel(c, 3))
@@ -96,7 +96,7 @@ def test_decays_that_reach_far_beyond_the_range_of_single_precision():
     assert step.grad.isfinite().all()
 
 
-def test_gradcheck():
+def test_hidden_attention_passes_gradcheck():
     *tensors, _ = scan(samples=1, groups=2, channels=2, length=5)
     for tensor in tensors:
         tensor.requires_grad_()

@@ -16,7 +16,7 @@ def rand(*shape):
 
 
 @given(st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), min_size=1, max_size=3))
-def test_node_grid_fits_in_every_grid_and_in_the_limit(sizes):
+def test_node_grid_fits_every_grid_and_the_limit(sizes):
     h, w = node_grid(*sizes)
     assert 1 <= h <= min(s[0] for s in sizes) and 1 <= w <= min(s[1] for s in sizes)
     assert h * w <= MAX_NODES
@@ -26,23 +26,23 @@ def test_node_grid_fits_in_every_grid_and_in_the_limit(sizes):
     'sizes, expected',
     [([(24, 32), (12, 16)], (12, 16)), ([(32, 32)], (32, 32)), ([(128, 256)], (22, 45))],
 )
-def test_node_grid_keeps_the_shape_of_the_image(sizes, expected):
+def test_node_grid_keeps_aspect_ratio(sizes, expected):
     assert node_grid(*sizes) == expected
 
 
 @pytest.mark.parametrize('nodes', [(0, 4), (4,), (33, 32), (2.0, 3), (True, 3), 'ab', 7])
-def test_bad_nodes_are_named(nodes):
-    with pytest.raises(UserError, match='allowed: .*at most 1024') as error:
+def test_node_grid_bad_nodes_raise_user_error(nodes):
+    with pytest.raises(UserError, match='expected .*at most 1024') as error:
         check_nodes(nodes)
     assert repr(nodes) in str(error.value)
 
 
-def test_features_of_whole_blocks_are_their_means():
+def test_pool_features_whole_blocks_are_means():
     x = rand(2, 3, 12, 16)
     torch.testing.assert_close(pool_features(x, (4, 8)), functional.avg_pool2d(x, (3, 2)))
 
 
-def test_a_cell_on_the_border_is_shared_by_area():
+def test_pool_features_border_cell_is_shared_by_area():
     # Three cells to two nodes: the middle one lies half in each.
     x = torch.tensor([[3.0, 6.0, 12.0]], dtype=torch.float64)
     expected = torch.tensor([[(3 + 6 / 2) / 1.5, (6 / 2 + 12) / 1.5]], dtype=torch.float64)
@@ -52,14 +52,14 @@ def test_a_cell_on_the_border_is_shared_by_area():
 
 
 @given(grids, grids)
-def test_pooling_a_feature_keeps_its_mean(grid, nodes):
+def test_pool_features_keeps_the_mean(grid, nodes):
     x = rand(2, *grid)
     torch.testing.assert_close(pool_features(x, nodes).mean((1, 2)), x.mean((1, 2)))
 
 
 @settings(deadline=None)
 @given(grids, grids, grids)
-def test_pooled_attention_keeps_its_row_sums(grid, key_grid, nodes):
+def test_pool_attention_keeps_row_sums(grid, key_grid, nodes):
     n, m = grid[0] * grid[1], key_grid[0] * key_grid[1]
     weights = rand(2, 3, n, m).softmax(-1) * torch.arange(1, n + 1)[:, None]
     keys = pool_keys(weights, key_grid, nodes)
@@ -69,7 +69,7 @@ def test_pooled_attention_keeps_its_row_sums(grid, key_grid, nodes):
     torch.testing.assert_close(rows.sum(-1), torch.ones_like(rows.sum(-1)))
 
 
-def test_rows_are_pooled_where_their_tokens_lie():
+def test_pool_attention_pools_rows_by_token_position():
     weights = rand(6 * 8, 5)
     expected = weights.reshape(3, 2, 4, 2, 5).mean((1, 3)).flatten(0, 1)
     torch.testing.assert_close(pool_queries(weights, (6, 8), (3, 4)), expected)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmengine.logging import MMLogger
 from torch.utils.checkpoint import checkpoint
 
-from mmkd.benchmark.memory import peak_bytes
+from mmkd.analysis.memory import peak_bytes
 from mmkd.errors import UserError
 from mmkd.ops.selective_scan import (
     _log_once,
@@ -25,7 +25,7 @@ NAMES = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
 
 def values_and_gradients(scan, inputs, **options):
     y = scan(*inputs, **options)
-    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
     return [y, *torch.autograd.grad(y, inputs, weights)]
 
 
@@ -43,7 +43,7 @@ def assert_equal_to_definition(inputs, tolerance=1e-10, **options):
 
 @pytest.mark.parametrize('backend', ['torch', 'reference'])
 @pytest.mark.parametrize('name', ['n1', 'n4'])
-def test_fixtures(shared, name, backend):
+def test_selective_scan_equals_stored_outputs(shared, name, backend):
     make_input = runpy.run_path(str(shared / 'parity/fill.py'))['make_input']
     fixture = np.load(shared / f'parity/selective_scan_{name}.npz')
     salt = str(fixture['salt'])
@@ -75,19 +75,21 @@ def test_fixtures(shared, name, backend):
     length=st.integers(1, 70),
     seed=st.integers(0, 1000),
 )
-def test_blocks_equal_the_definition(scan_inputs, samples, groups, channels, states, length, seed):
+def test_selective_scan_blocked_equals_definition(
+    scan_inputs, samples, groups, channels, states, length, seed
+):
     inputs = scan_inputs(samples, groups, channels, states, length, seed=seed)
     assert_equal_to_definition(inputs)
 
 
 @pytest.mark.parametrize('length', [1, 2, 3, 4, 5, 49, 50, 1000, 4097])
-def test_every_length(scan_inputs, length):
+def test_selective_scan_any_length_equals_definition(scan_inputs, length):
     assert_equal_to_definition(scan_inputs(1, 2, 2, 1, length))
 
 
 @pytest.mark.parametrize('states', [1, 2])
 @pytest.mark.parametrize('states_held', [1, 100, 400, 10**6])
-def test_however_much_is_taken_at_a_time(scan_inputs, states_held, states, monkeypatch):
+def test_selective_scan_any_chunk_equals_definition(scan_inputs, states_held, states, monkeypatch):
     """One channel of one sequence (which has 160 states), some channels, some sequences, all."""
     monkeypatch.setattr('mmkd.ops.blocked_scan._SLICE', states_held * states // 2)
     monkeypatch.setattr('mmkd.ops.blocked_scan._CHANNELS', 1)
@@ -95,7 +97,7 @@ def test_however_much_is_taken_at_a_time(scan_inputs, states_held, states, monke
 
 
 @pytest.mark.parametrize('step', [-40.0, 40.0])
-def test_decays_that_hold_or_vanish(scan_inputs, step):
+def test_selective_scan_extreme_decays_equal_definition(scan_inputs, step):
     """Over 2000 positions the states' products of decays are near 1, or far below what is 0."""
     inputs = scan_inputs(1, 2, 2, 2, 2000)
     with torch.no_grad():
@@ -105,7 +107,7 @@ def test_decays_that_hold_or_vanish(scan_inputs, step):
     assert_equal_to_definition(float32, tolerance=1e-4)
 
 
-def test_optional_inputs_and_no_softplus(scan_inputs):
+def test_selective_scan_optional_inputs_equal_definition(scan_inputs):
     inputs = scan_inputs(2, 2, 3, 2, 30)
     with torch.no_grad():
         inputs[1].abs_()
@@ -113,7 +115,7 @@ def test_optional_inputs_and_no_softplus(scan_inputs):
 
 
 @pytest.mark.parametrize('samples, groups', [(2, 2), (1, 1)])
-def test_memory_layout_of_the_input_does_not_matter(scan_inputs, samples, groups):
+def test_selective_scan_ignores_memory_layout(scan_inputs, samples, groups):
     inputs = scan_inputs(samples, groups, 3, 2, 30)
     turned = [x.detach().transpose(-1, -2).contiguous().transpose(-1, -2) for x in inputs[:5]]
     turned = [x.requires_grad_() for x in [*turned, *inputs[5:]]]
@@ -122,7 +124,7 @@ def test_memory_layout_of_the_input_does_not_matter(scan_inputs, samples, groups
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(scan_inputs, dtype):
+def test_selective_scan_half_precision_computes_in_float32(scan_inputs, dtype):
     inputs = [x.detach().to(dtype).requires_grad_() for x in scan_inputs(1, 2, 3, 2, 300)]
     exact = selective_scan_reference(*(x.float() for x in inputs))
     with torch.autocast('cpu', torch.bfloat16):
@@ -133,7 +135,7 @@ def test_half_precision_is_computed_in_float32(scan_inputs, dtype):
 
 
 @pytest.mark.parametrize('states', [1, 16])
-def test_keeps_its_inputs_and_no_more_states_than_channels(scan_inputs, states):
+def test_selective_scan_saves_inputs_and_few_states(scan_inputs, states):
     """What autograd keeps does not grow with d_state times L, but for B and C themselves."""
     inputs = scan_inputs(1, 1, 16, states, 400)
     kept = {}
@@ -149,7 +151,7 @@ def test_keeps_its_inputs_and_no_more_states_than_channels(scan_inputs, states):
     assert y.requires_grad
 
 
-def test_keeps_no_states_where_no_gradient_is_wanted(scan_inputs):
+def test_selective_scan_without_gradient_saves_no_states(scan_inputs):
     inputs = [x.detach() for x in scan_inputs(1, 1, 16, 1, 400)]
     frozen = peak_bytes(lambda: selective_scan(*inputs, backend='torch'))
     inputs[-1].requires_grad_()
@@ -158,7 +160,7 @@ def test_keeps_no_states_where_no_gradient_is_wanted(scan_inputs):
 
 
 @pytest.mark.parametrize('states', [1, 2])
-def test_a_second_backward_pass(scan_inputs, states):
+def test_selective_scan_second_backward_equals_first(scan_inputs, states):
     """The first one has used up the states that were kept, and its gradients are left alone."""
     inputs = scan_inputs(2, 2, 3, states, 30)
     y = selective_scan(*inputs, backend='torch').sum()
@@ -169,7 +171,7 @@ def test_a_second_backward_pass(scan_inputs, states):
     torch.testing.assert_close(second, first, rtol=0, atol=0)
 
 
-def test_inside_a_block_that_is_computed_anew(scan_inputs):
+def test_selective_scan_in_checkpointed_block_equals_plain(scan_inputs):
     inputs = scan_inputs(2, 2, 3, 1, 30)
 
     def anew(*args):
@@ -180,7 +182,7 @@ def test_inside_a_block_that_is_computed_anew(scan_inputs):
     )
 
 
-def test_compiles(scan_inputs):
+def test_selective_scan_compiled_equals_eager(scan_inputs):
     inputs = scan_inputs(1, 2, 3, 2, 50)
 
     def doubled(*args):
@@ -196,37 +198,37 @@ def test_compiles(scan_inputs):
     'name, shape, message',
     [
         ('A', (6, 3), 'A has 3 states'),
-        ('B', (2, 4, 2, 30), '4 groups of B do not divide 6'),
-        ('C', (2, 2, 2, 29), r'C has shape \(2, 2, 2, 29\), must be \(2, 2, 2, 30\)'),
+        ('B', (2, 4, 2, 30), 'B has 4 groups: expected a divisor of 6'),
+        ('C', (2, 2, 2, 29), r'C has shape \(2, 2, 2, 29\): expected \(2, 2, 2, 30\)'),
         ('delta', (2, 5, 30), 'delta has shape'),
         ('D', (5,), 'D has shape'),
         ('delta_bias', (6, 1), 'delta_bias has shape'),
-        ('u', (6, 30), 'u of shape'),
-        ('A', (6,), 'A of shape'),
+        ('u', (6, 30), 'u has shape'),
+        ('A', (6,), 'A has shape'),
     ],
 )
-def test_wrong_shapes_are_named(scan_inputs, name, shape, message):
+def test_selective_scan_wrong_shapes_raise_user_error(scan_inputs, name, shape, message):
     inputs = dict(zip(NAMES, scan_inputs(2, 2, 3, 2, 30), strict=True))
     inputs[name] = torch.zeros(shape)
     with pytest.raises(UserError, match=message):
         selective_scan(**inputs)
 
 
-def test_backend_by_argument_and_environment(monkeypatch):
+def test_scan_backend_follows_argument_and_environment(monkeypatch):
     cpu = torch.device('cpu')
-    monkeypatch.delenv('MMKD_SCAN', raising=False)
+    monkeypatch.delenv('MMKD_SCAN_BACKEND', raising=False)
     assert choose_backend(cpu) == 'torch'
-    monkeypatch.setenv('MMKD_SCAN', 'reference')
+    monkeypatch.setenv('MMKD_SCAN_BACKEND', 'reference')
     assert choose_backend(cpu) == 'reference'
     assert choose_backend(cpu, 'torch') == 'torch'
-    monkeypatch.setenv('MMKD_SCAN', 'cuda')
+    monkeypatch.setenv('MMKD_SCAN_BACKEND', 'cuda')
     with pytest.raises(
-        UserError, match='MMKD_SCAN=cuda is not known; allowed: torch, triton, mamba'
+        UserError, match='MMKD_SCAN_BACKEND=cuda: expected one of torch, triton, mamba'
     ):
         choose_backend(cpu)
 
 
-def test_the_backend_is_named_once(scan_inputs, caplog):
+def test_scan_backend_is_logged_once(scan_inputs, caplog):
     MMLogger.get_current_instance().addHandler(caplog.handler)
     _log_once.cache_clear()
     for _ in range(2):
@@ -235,22 +237,33 @@ def test_the_backend_is_named_once(scan_inputs, caplog):
     assert caplog.text.count('selective scan on cpu: backend torch') == 1
 
 
-def test_forced_backend_that_is_absent(scan_inputs):
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or importlib.util.find_spec('mamba_ssm') is None,
+    reason='needs a GPU and mamba_ssm',
+)
+def test_scan_backend_mamba_equals_definition(scan_inputs):
+    inputs = scan_inputs(2, 4, 3, 1, 64, dtype=torch.float32, device='cuda')
+    found = values_and_gradients(selective_scan, inputs, backend='mamba')
+    expected = values_and_gradients(selective_scan_reference, inputs)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_scan_backend_forced_but_absent_raises_user_error(scan_inputs):
     installed = importlib.util.find_spec('mamba_ssm') is not None
-    message = 'needs tensors on a CUDA device' if installed else 'mamba_ssm is not installed'
+    message = 'expected tensors on a CUDA device' if installed else 'mamba_ssm is not installed'
     with pytest.raises(UserError, match=message):
         selective_scan(*scan_inputs(1, 1, 1, 1, 1), backend='mamba')
 
 
 @pytest.mark.skipif(importlib.util.find_spec('triton') is None, reason='Triton is not installed')
-def test_a_package_that_is_installed_and_broken_is_absent(tmp_path, monkeypatch):
+def test_scan_backend_broken_package_counts_as_absent(tmp_path, monkeypatch):
     (tmp_path / 'mamba_ssm').mkdir()
     broken = "raise ImportError('selective_scan_cuda.so:\\n undefined symbol: _ZN3c10')"
     (tmp_path / 'mamba_ssm/__init__.py').write_text(broken)
     for name in [n for n in sys.modules if n.partition('.')[0] == 'mamba_ssm']:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delenv('MMKD_SCAN', raising=False)
+    monkeypatch.delenv('MMKD_SCAN_BACKEND', raising=False)
     _why_absent.cache_clear()
     try:
         assert choose_backend(torch.device('cuda')) == 'triton'

@@ -69,7 +69,7 @@ def decompositions(monkeypatch):
 
 @every_matrix
 @pytest.mark.parametrize('k', [1, 8, 16])
-def test_leading_eigenvalues_are_those_of_the_full_decomposition(name, k):
+def test_leading_eigenvalues_equal_full_decomposition(name, k):
     matrix = MATRICES[name]()
     expected = torch.linalg.eigvalsh(matrix.double()).flip(0)[:k]
     values, vectors = leading_eigenpairs(matrix, k)
@@ -82,7 +82,7 @@ def test_leading_eigenvalues_are_those_of_the_full_decomposition(name, k):
     assert residual.max() <= 1.1e-3 * max(largest, values.abs().max())
 
 
-def test_a_krylov_space_spares_the_full_decomposition(decompositions):
+def test_leading_eigenvalues_krylov_avoids_full_decomposition(decompositions):
     for name in ('power law', 'attention', 'one', 'rank five', 'identity', 'twenty cliques'):
         leading_eigenpairs(MATRICES[name](), 16)
     assert max(decompositions) < SIZE
@@ -94,7 +94,7 @@ def test_a_krylov_space_spares_the_full_decomposition(decompositions):
     assert decompositions == [SIZE]  # too many for their matrix
 
 
-def test_batches_are_solved_together():
+def test_leading_eigenpairs_of_batch_equal_those_of_each_matrix():
     matrices = torch.stack([MATRICES[n]() for n in ('power law', 'one', 'rank five', 'large')])
     values, vectors = leading_eigenpairs(matrices[:, None].repeat(1, 2, 1, 1), 8)
     assert values.shape == (4, 2, 8) and vectors.shape == (4, 2, SIZE, 8)
@@ -103,7 +103,7 @@ def test_batches_are_solved_together():
         torch.testing.assert_close(found, alone, rtol=1e-3, atol=1e-4 * alone.max().item())
 
 
-def test_no_generator_is_touched_and_results_repeat():
+def test_leading_eigenvalues_repeat_and_leave_generators():
     state = torch.get_rng_state()
     first = leading_eigenpairs(MATRICES['power law'](), 8)[0]
     torch.manual_seed(1)
@@ -113,13 +113,13 @@ def test_no_generator_is_touched_and_results_repeat():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_all_eigenvalues_of_a_small_matrix():
+def test_leading_eigenvalues_of_small_matrix_are_all():
     matrix = symmetric(torch.tensor([2.0, -3.0, 1.0]))
     torch.testing.assert_close(leading_eigenvalues(matrix, 16), torch.tensor([2.0, 1.0, -3.0]))
 
 
 @pytest.mark.parametrize('size', [12, SIZE])
-def test_gradient_is_that_of_the_full_decomposition(size):
+def test_leading_eigenvalues_gradient_equals_full_decomposition(size):
     matrix = symmetric(power_law(size)).double().requires_grad_()
     weights = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
     value = (leading_eigenvalues(matrix, 3) * weights).sum()
@@ -130,7 +130,7 @@ def test_gradient_is_that_of_the_full_decomposition(size):
     torch.testing.assert_close(gradient, reference, rtol=0, atol=2e-3 if size == SIZE else 1e-9)
 
 
-def test_gradient_with_repeated_eigenvalues_is_that_of_their_sum():
+def test_leading_eigenvalues_repeated_have_the_gradient_of_their_sum():
     cliques = torch.block_diag(*[torch.full((4, 4), 0.25, dtype=torch.float64)] * 3)
     cliques.requires_grad_()
     leading_eigenvalues(cliques, 3).sum().backward()
@@ -141,7 +141,7 @@ def test_gradient_with_repeated_eigenvalues_is_that_of_their_sum():
     assert cliques.grad.isfinite().all() and torch.linalg.matrix_norm(cliques.grad) < 1 + 1e-9
 
 
-def test_eigenvectors_have_no_gradient():
+def test_leading_eigenpairs_vectors_have_no_gradient():
     matrix = symmetric(power_law(12)).requires_grad_()
     assert not any(x.requires_grad for x in leading_eigenpairs(matrix, 3))
     assert not any(x.requires_grad for x in energy_eigenpairs(matrix, 0.9))
@@ -152,7 +152,7 @@ def test_eigenvectors_have_no_gradient():
     st.lists(st.floats(-10, 10).filter(lambda v: abs(v) > 1e-3), min_size=1, max_size=8),
     st.floats(0.01, 1),
 )
-def test_the_fewest_eigenpairs_for_the_energy(values, energy):
+def test_energy_eigenpairs_are_the_fewest(values, energy):
     values = torch.tensor(values, dtype=torch.float64)
     basis = torch.linalg.qr(rand(len(values), len(values), dtype=torch.float64))[0]
     found, vectors = energy_eigenpairs((basis * values) @ basis.T, energy)
@@ -167,7 +167,7 @@ def test_the_fewest_eigenpairs_for_the_energy(values, energy):
 
 @every_matrix
 @pytest.mark.parametrize('energy', [0.8, 0.95])
-def test_energy_of_large_matrices(name, energy):
+def test_energy_eigenpairs_of_large_matrices_hold_the_energy(name, energy):
     matrix = MATRICES[name]()
     squares = torch.linalg.eigvalsh(matrix.double()).square().sort(descending=True).values
     total = squares.sum()
@@ -180,26 +180,26 @@ def test_energy_of_large_matrices(name, energy):
     torch.testing.assert_close(product, torch.eye(len(values)), rtol=0, atol=1e-4)
 
 
-def test_each_matrix_of_a_batch_keeps_its_own_number():
+def test_energy_eigenpairs_count_is_per_matrix():
     matrices = torch.stack([MATRICES[n]() for n in ('one', 'rank five', 'twenty cliques')])
     values, vectors = energy_eigenpairs(matrices, 0.9)
     assert (values != 0).sum(-1).tolist() == [1, 2, 18]
     assert values.shape == (3, 18) and vectors.shape == (3, SIZE, 18)
 
 
-def test_all_the_energy_is_the_whole_matrix():
+def test_energy_eigenpairs_of_all_energy_give_the_matrix():
     for matrix in (MATRICES['rank five'](), symmetric(power_law(12))):
         values, vectors = energy_eigenpairs(matrix, 1.0)
         torch.testing.assert_close((vectors * values) @ vectors.mT, matrix, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize('k', [0, -1, 1.5, True, '3'])
-def test_bad_counts_are_named(k):
-    with pytest.raises(UserError, match='k=.* positive integer'):
+def test_leading_eigenvalues_bad_count_raises_user_error(k):
+    with pytest.raises(UserError, match='k=.*integer >= 1'):
         leading_eigenpairs(torch.eye(4), k)
 
 
 @pytest.mark.parametrize('energy', [0, 1.1, -0.5, True, 'all', float('nan')])
-def test_bad_energies_are_named(energy):
+def test_energy_eigenpairs_bad_energy_raises_user_error(energy):
     with pytest.raises(UserError, match=r'energy=.* \(0, 1\]'):
         energy_eigenpairs(torch.eye(4), energy)

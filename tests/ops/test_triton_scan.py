@@ -44,37 +44,39 @@ def assert_equal_to_definition(inputs, tolerance=1e-10, **options):
     length=st.integers(1, 20),
     seed=st.integers(0, 1000),
 )
-def test_equals_the_definition(scan_inputs, samples, groups, channels, states, length, seed):
+def test_triton_scan_equals_definition(
+    scan_inputs, samples, groups, channels, states, length, seed
+):
     assert_equal_to_definition(
         scan_inputs(samples, groups, channels, states, length, seed=seed, device=DEVICE)
     )
 
 
-def test_sixteen_states(scan_inputs):
+def test_triton_scan_of_sixteen_states_equals_definition(scan_inputs):
     assert_equal_to_definition(scan_inputs(1, 1, 2, 16, 5, device=DEVICE))
 
 
 @pytest.mark.parametrize('length', [256, 10000 if CUDA else 515])
-def test_chunks_hand_their_state_on(scan_inputs, length):
+def test_triton_scan_chunks_pass_their_state(scan_inputs, length):
     assert_equal_to_definition(scan_inputs(1, 2, 1, 1, length, device=DEVICE))
 
 
 @pytest.mark.parametrize('step', [-40.0, -9.0, 40.0])
-def test_float32(scan_inputs, step):
+def test_triton_scan_float32_equals_definition(scan_inputs, step):
     inputs = scan_inputs(1, 1, 2, 1, 40, dtype=torch.float32, device=DEVICE)
     with torch.no_grad():
         inputs[1].add_(step)
     assert_equal_to_definition(inputs, tolerance=1e-5)
 
 
-def test_optional_inputs_and_no_softplus(scan_inputs):
+def test_triton_scan_optional_inputs_equal_definition(scan_inputs):
     inputs = scan_inputs(2, 2, 3, 2, 30, device=DEVICE)[:5]
     with torch.no_grad():
         inputs[1].abs_()
     assert_equal_to_definition(inputs, delta_softplus=False)
 
 
-def test_memory_layout_of_the_input_does_not_matter(scan_inputs):
+def test_triton_scan_ignores_memory_layout(scan_inputs):
     inputs = scan_inputs(2, 2, 3, 2, 30, device=DEVICE)
     turned = [x.detach().mT.contiguous().mT.requires_grad_() for x in inputs[:5]]
     found = selective_scan(*turned, *inputs[5:], backend='triton')
@@ -82,31 +84,35 @@ def test_memory_layout_of_the_input_does_not_matter(scan_inputs):
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def test_is_chosen_on_cuda_where_nothing_faster_is_installed(monkeypatch):
-    monkeypatch.delenv('MMKD_SCAN', raising=False)
+def test_scan_backend_on_cuda_without_mamba_is_triton(monkeypatch):
+    monkeypatch.delenv('MMKD_SCAN_BACKEND', raising=False)
     faster = importlib.util.find_spec('mamba_ssm') is not None
     assert choose_backend(torch.device('cuda')) == ('mamba' if faster else 'triton')
     assert choose_backend(torch.device('cpu')) == 'torch'
 
 
-def test_needs_a_gpu_unless_interpreted(monkeypatch):
+def test_triton_scan_without_gpu_needs_the_interpreter(monkeypatch):
     monkeypatch.delenv('TRITON_INTERPRET', raising=False)
-    with pytest.raises(UserError, match="backend='triton' needs tensors on a CUDA device, got cpu"):
+    with pytest.raises(
+        UserError, match="backend='triton': expected tensors on a CUDA device, got cpu"
+    ):
         choose_backend(torch.device('cpu'), 'triton')
 
 
-def test_what_the_environment_says_of_a_gpu_leaves_the_cpu_beside_it_alone(monkeypatch):
+def test_scan_backend_variable_for_gpu_leaves_cpu_tensors(monkeypatch):
     """On which a Distiller tries its networks as it is built."""
     cpu = torch.device('cpu')
     monkeypatch.delenv('TRITON_INTERPRET', raising=False)
-    monkeypatch.setenv('MMKD_SCAN', 'triton')
+    monkeypatch.setenv('MMKD_SCAN_BACKEND', 'triton')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     assert choose_backend(cpu) == 'torch'
     assert choose_backend(torch.device('cuda')) == 'triton'
-    with pytest.raises(UserError, match="backend='triton' needs tensors on a CUDA device"):
+    with pytest.raises(UserError, match="backend='triton': expected tensors on a CUDA device"):
         choose_backend(cpu, 'triton')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(UserError, match='MMKD_SCAN=triton needs tensors on a CUDA device'):
+    with pytest.raises(
+        UserError, match='MMKD_SCAN_BACKEND=triton: expected tensors on a CUDA device'
+    ):
         choose_backend(cpu)
 
 
@@ -132,7 +138,7 @@ for kernel in (triton_scan._forward_kernel, triton_scan._backward_kernel):
 """
 
 
-def test_kernels_compile_for_a_gpu():
+def test_triton_scan_kernels_compile_for_a_gpu():
     env = {k: v for k, v in os.environ.items() if k != 'TRITON_INTERPRET'}
     result = subprocess.run(
         [sys.executable, '-c', COMPILE], env=env, capture_output=True, text=True

@@ -56,7 +56,7 @@ def last_score(folder, name) -> float:
     return [line['mIoU'] for line in lines if 'mIoU' in line][-1]
 
 
-def test_compares_what_trains_and_reports_what_fails(folder):
+def test_ablate_compares_finished_and_reports_failed_runs(folder):
     ablation = start(folder, 'broken.py', 'alone.py', 'recipe.py', '--jobs', 2, '--per-class')
     out, err = ablation.communicate(timeout=900)
     assert ablation.returncode == 2
@@ -90,7 +90,7 @@ def test_compares_what_trains_and_reports_what_fails(folder):
     assert '2 of 2 runs are finished already' in out and 'training in' not in out
 
 
-def test_a_terminated_ablation_ends_its_trainings_and_goes_on_later(folder):
+def test_ablate_terminated_ends_trainings_and_resumes(folder):
     first = start(folder, 'long.py')
     run = folder / 'work_dirs/ablation/long/seed_0'
     deadline = time.monotonic() + 200
@@ -112,7 +112,7 @@ def test_a_terminated_ablation_ends_its_trainings_and_goes_on_later(folder):
     assert '| long |' in out
 
 
-def test_on_a_cluster_every_run_is_a_job_of_its_own(folder):
+def test_ablate_on_slurm_every_run_is_a_job(folder):
     (folder / 'srun').write_text(SRUN)
     (folder / 'srun').chmod(0o755)
     path = f'{folder}:{os.environ["PATH"]}'
@@ -132,13 +132,13 @@ def test_on_a_cluster_every_run_is_a_job_of_its_own(folder):
 
     ablation = start(folder, *options, PATH=path)
     _, err = ablation.communicate(timeout=300)
-    assert 'error: --launcher slurm needs the environment variable PARTITION' in err
+    assert 'error: PARTITION: expected this environment variable with --launcher slurm' in err
 
 
-def test_classes_of_boxes_are_refused_before_anything_trains(folder):
+def test_ablate_classes_of_detector_fail_before_training(folder):
     config = ROOT / 'configs/students/yolo11n_bccd.py'
     _, err = start(folder, config, '--per-class').communicate(timeout=300)
-    assert err.strip().endswith('is compared by coco/bbox_mAP, not by mIoU')
+    assert err.strip().endswith('has coco/bbox_mAP: expected the metric mIoU')
     assert not (folder / 'work_dirs').exists()
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from mmkd.configs import load_config
-from mmkd.term_gradients import term_gradients
-from mmkd.visualization.reading import load_distiller
+from mmkd.analysis.term_gradients import term_gradients
+from mmkd.config.load import load_config
+from mmkd.distillation.load import load_distiller
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/analysis/compare_gradients.py'
 
@@ -24,7 +24,7 @@ def command(monkeypatch, *args) -> int:
     return 0
 
 
-def test_a_row_a_term_at_its_full_weight(recipe_file, monkeypatch, capsys):
+def test_compare_gradients_has_a_row_per_term_at_full_weight(recipe_file, monkeypatch, capsys):
     schedule = dict(type='linear_warmup', begin=0, end=9)
     scheduled = [f'model.distill.encoder.schedule.{key}={schedule[key]}' for key in schedule]
     options = ['--batches', 2, '--cfg-options', *scheduled]
@@ -50,16 +50,21 @@ def test_a_row_a_term_at_its_full_weight(recipe_file, monkeypatch, capsys):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (['configs/students/fast_scnn_streets.py'], 'does not distil: model.type=EncoderDecoder'),
-        (['{recipe}', '--batches', '0'], "'0'; allowed: a whole number above 0"),
+        (
+            ['configs/students/fast_scnn_streets.py'],
+            'EncoderDecoder: expected Distiller',
+        ),
+        (['{recipe}', '--batches', '0'], "'0': expected an integer >= 1"),
         (['{recipe}', '--checkpoint', 'none.pth'], 'none.pth'),
         (
             ['{recipe}', '--cfg-options', 'model.distill=1'],
-            'model.distill=1; allowed: a dict of terms',
+            'model.distill=1: expected a dict of terms',
         ),
     ],
 )
-def test_one_clear_line(recipe_file, monkeypatch, capfd, options, message):
+def test_compare_gradients_bad_arguments_error_is_one_line(
+    recipe_file, monkeypatch, capfd, options, message
+):
     assert command(monkeypatch, *[text.format(recipe=recipe_file) for text in options]) == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]
     assert 'error: ' in line and message in line

@@ -1,11 +1,15 @@
 """The exporting and the predicting command, as typed, on small networks."""
 
 import io
+import json
+import resource
 import runpy
 import shutil
+import struct
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,7 +23,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import DefaultScope
 from mmseg.apis import inference_model, init_model
 
-from mmkd.configs import load_config
+from mmkd.config.load import load_config
 from mmkd.datasets import render_street
 from mmkd.registry import MODELS
 
@@ -145,7 +149,7 @@ def scores(said: str) -> list[float]:
     return [float(line.rsplit(' ', 1)[1]) for line in said.splitlines() if ': mIoU ' in line]
 
 
-def test_the_file_scores_as_pytorch_does(exported):
+def test_export_onnx_scores_as_pytorch(exported):
     _, said = exported
     pytorch, file = scores(said)
     assert pytorch > 0 and abs(pytorch - file) <= 0.01
@@ -159,7 +163,7 @@ def own_labels(segmentor: tuple[Path, Path], image: np.ndarray) -> np.ndarray:
     return inference_model(model, small).pred_sem_seg.data[0].numpy().astype(np.uint8)
 
 
-def test_labels_of_a_folder_are_the_networks_own(
+def test_infer_labels_of_folder_equal_network(
     exported, segmentor, folder, monkeypatch, capfd, tmp_path
 ):
     args = [exported[0], folder / 'images', '--out', tmp_path, '--labels', '--batch', 2]
@@ -175,7 +179,7 @@ def test_labels_of_a_folder_are_the_networks_own(
         assert (written != own).mean() < 1e-3
 
 
-def test_preprocessing_may_be_left_to_the_caller(exported, logits_file, folder):
+def test_infer_logits_file_gives_labels_of_the_label_file(exported, logits_file, folder):
     infer = runpy.run_path(str(ROOT / 'tools/deploy/infer.py'))
     image = cv2.imread(str(folder / 'images/0.png'))
     inside = infer['Model'](str(exported[0]))([image])[0]['labels']
@@ -189,7 +193,7 @@ def test_preprocessing_may_be_left_to_the_caller(exported, logits_file, folder):
     assert (labels != resized[0].argmax(0).numpy()).mean() < 1e-3
 
 
-def test_a_video_becomes_a_video_of_overlays(exported, folder, monkeypatch, capfd, tmp_path):
+def test_infer_video_becomes_video_of_overlays(exported, folder, monkeypatch, capfd, tmp_path):
     args = [exported[0], folder / 'drive.avi', '--out', tmp_path]
     status, said, errors = run(monkeypatch, capfd, 'infer', *args)
     assert status == 0, errors
@@ -200,14 +204,109 @@ def test_a_video_becomes_a_video_of_overlays(exported, folder, monkeypatch, capf
     assert frame.shape == source.shape and (frame != source).mean() > 0.5
 
 
-def test_a_video_that_cannot_be_written_is_named(exported, folder, monkeypatch, capfd, tmp_path):
+def test_infer_unwritable_video_raises_user_error(exported, folder, monkeypatch, capfd, tmp_path):
     (tmp_path / 'drive.mp4').mkdir()
     args = [exported[0], folder / 'drive.avi', '--out', tmp_path]
     status, _, errors = run(monkeypatch, capfd, 'infer', *args)
     assert status == 2 and errors.endswith(f'error: {tmp_path / "drive.mp4"} cannot be written\n')
 
 
-def test_predicting_imports_neither_pytorch_nor_mmkd(exported, folder, tmp_path):
+@pytest.mark.parametrize('kept', [0.4, 0.8])
+def test_infer_truncated_video_is_an_error(exported, monkeypatch, capfd, tmp_path, kept):
+    path = tmp_path / 'cut.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5, (128, 96))
+    noise = np.random.default_rng(0)
+    for _ in range(10):
+        writer.write(noise.integers(0, 255, (96, 128, 3), dtype=np.uint8))
+    writer.release()
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept)])
+    status, _, errors = run(monkeypatch, capfd, 'infer', exported[0], path, '--out', tmp_path / 'o')
+    assert status == 2 and 'of 10 frames could be read, is the file cut off' in errors
+    assert cv2.VideoCapture(str(tmp_path / 'o/cut.mp4')).read()[0]
+
+
+def test_infer_video_on_full_disk_is_an_error(exported, folder, tmp_path):
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1024, 1024))
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools/deploy/infer.py', exported[0], folder / 'drive.avi'],
+        cwd=tmp_path, capture_output=True, text=True, preexec_fn=limit,
+    )  # fmt: skip
+    assert done.returncode == 2 and 'error: ' in done.stderr and 'Traceback' not in done.stderr
+    assert not list((tmp_path / 'predictions').iterdir())
+
+
+@pytest.mark.parametrize(
+    'key, value',
+    [
+        ('task', None), ('task', 'depth'), ('task', 'detection'), ('size', [0, 64]), ('size', 64),
+        ('classes', 'ab'), ('palette', [[1, 2]]), ('mean', [1]), ('std', [1, 0, 1]),
+        ('rgb', 1), ('pad_value', 'x'), ('palette', [[0, 0, 300]]), ('palette', [[0, 0, -1]]),
+        ('size', [65536, 65536]), ('std', [1, 1e-9, 1]), ('mean', [0, 0, 1e300]),
+    ],
+)  # fmt: skip
+def test_infer_foreign_metadata_raise_user_error(
+    exported, folder, monkeypatch, capfd, tmp_path, key, value
+):
+    model = onnx.load(exported[0])
+    facts = json.loads(model.metadata_props[0].value) | {key: value}
+    onnx.helper.set_model_props(model, dict(mmkd=json.dumps(facts)))
+    onnx.save(model, tmp_path / 'a.onnx')
+    args = [tmp_path / 'a.onnx', folder / 'images/0.png', '--out', tmp_path / 'o']
+    status, _, errors = run(monkeypatch, capfd, 'infer', *args)
+    assert status == 2 and f'metadata {key}=' in errors and 'Traceback' not in errors
+
+
+def test_infer_fewer_names_than_classes_raise_user_error(
+    logits_file, folder, monkeypatch, capfd, tmp_path
+):
+    model = onnx.load(logits_file)
+    facts = json.loads(model.metadata_props[0].value)
+    facts['classes'] = facts['classes'][:-1]
+    onnx.helper.set_model_props(model, dict(mmkd=json.dumps(facts)))
+    onnx.save(model, tmp_path / 'a.onnx')
+    args = [tmp_path / 'a.onnx', folder / 'images/0.png', '--out', tmp_path / 'o']
+    status, _, errors = run(monkeypatch, capfd, 'infer', *args)
+    known = len(facts['classes'])
+    assert status == 2 and f'metadata classes: {known} names for {known + 1} classes' in errors
+
+
+def test_infer_ids_beyond_256_classes_without_names_have_colours(tmp_path, monkeypatch, capfd):
+    shape = ['batch', 'height', 'width', 3]
+    nodes = [
+        onnx.helper.make_node('Cast', ['images'], ['wide'], to=onnx.TensorProto.INT32),
+        onnx.helper.make_node('ReduceSum', ['wide', 'axis'], ['labels'], keepdims=0),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, 'sum',
+        [onnx.helper.make_tensor_value_info('images', onnx.TensorProto.UINT8, shape)],
+        [onnx.helper.make_tensor_value_info('labels', onnx.TensorProto.INT32, shape[:3])],
+        [onnx.helper.make_tensor('axis', onnx.TensorProto.INT64, [1], [3])],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 13)])
+    model.ir_version = 8
+    facts = dict(task='segmentation', size=[8, 8], classes=None, palette=None, mean=[0, 0, 0])
+    facts |= dict(std=[1, 1, 1], rgb=False, pad_value=0)
+    onnx.helper.set_model_props(model, dict(mmkd=json.dumps(facts)))
+    onnx.save(model, tmp_path / 'sum.onnx')
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full((8, 8, 3), 200, np.uint8))
+    args = [tmp_path / 'sum.onnx', tmp_path / 'a.png', '--out', tmp_path / 'o']
+    assert run(monkeypatch, capfd, 'infer', *args)[0] == 0
+    assert run(monkeypatch, capfd, 'infer', *args, '--labels')[0] == 0
+    assert (cv2.imread(str(tmp_path / 'o/a.png'), cv2.IMREAD_UNCHANGED) == 600).all()
+
+
+def test_infer_too_large_image_raises_user_error(exported, monkeypatch, capfd, tmp_path):
+    image = (tmp_path / 'a.bmp').absolute()
+    cv2.imwrite(str(image), np.zeros((8, 8, 3), np.uint8))
+    data = bytearray(image.read_bytes())
+    data[18:26] = struct.pack('<ii', 2**20, 2**20)
+    image.write_bytes(data)
+    status, _, errors = run(monkeypatch, capfd, 'infer', exported[0], image, '--out', tmp_path)
+    assert status == 2 and 'a.bmp cannot be read as an image' in errors
+
+
+def test_infer_imports_neither_pytorch_nor_mmkd(exported, folder, tmp_path):
     code = f"""
 import runpy, sys
 sys.argv = ['infer', {str(exported[0])!r}, {str(folder / 'images/0.png')!r}]
@@ -218,7 +317,7 @@ assert not {{'torch', 'mmkd', 'mmengine', 'mmcv', 'mmseg'}} & set(sys.modules)
     assert (tmp_path / 'predictions/0.png').is_file()
 
 
-def test_eight_bits_are_a_quarter_of_the_weights(segmentor, logits_file, monkeypatch, capfd):
+def test_export_int8_weights_are_a_quarter(segmentor, logits_file, monkeypatch, capfd):
     out = logits_file.with_name('int8.onnx')
     args = [*segmentor, '--out', out, '--int8', '--calibration', 3, '--preprocess', '--evaluate']
     status, said, errors = run(monkeypatch, capfd, 'export', *args)
@@ -237,7 +336,7 @@ def test_eight_bits_are_a_quarter_of_the_weights(segmentor, logits_file, monkeyp
     assert small > exact  # weights; biases and scales stay exact
 
 
-def test_torchscript_scores_as_pytorch_does(segmentor, monkeypatch, capfd, tmp_path):
+def test_export_torchscript_scores_as_pytorch(segmentor, monkeypatch, capfd, tmp_path):
     out = tmp_path / 'student.pt'
     args = [*segmentor, '--out', out, '--format', 'torchscript', '--evaluate']
     status, said, errors = run(monkeypatch, capfd, 'export', *args)
@@ -248,7 +347,7 @@ def test_torchscript_scores_as_pytorch_does(segmentor, monkeypatch, capfd, tmp_p
 
 @pytest.mark.parametrize('options', [[], pytest.param(['--dynamic'], marks=pytest.mark.slow)])
 @pytest.mark.parametrize('format', ['onnx', 'torchscript'])
-def test_vmamba_scores_as_pytorch_does(format, options, folder, monkeypatch, capfd):
+def test_export_vmamba_scores_as_pytorch(format, options, folder, monkeypatch, capfd):
     vmamba = save(folder, 'vmamba', VMAMBA, 'mmseg')
     args = [*vmamba, '--format', format, *options, '--evaluate']
     status, said, errors = run(monkeypatch, capfd, 'export', *args)
@@ -259,7 +358,7 @@ def test_vmamba_scores_as_pytorch_does(format, options, folder, monkeypatch, cap
 
 
 @pytest.mark.parametrize('network', ['FastSCNN', 'UNet'])
-def test_torchscript_of_every_size_is_checked(
+def test_export_torchscript_of_any_size_is_checked(
     network, segmentor, folder, monkeypatch, capfd, tmp_path
 ):
     out = tmp_path / 'student.pt'
@@ -277,7 +376,7 @@ def test_torchscript_of_every_size_is_checked(
 
 
 @pytest.mark.parametrize('text, padding', [(DETECTOR, MEAN), (YOLO, 114)], ids=['retina', 'yolo'])
-def test_a_detectors_boxes_are_its_own(text, padding, folder, monkeypatch, capfd, tmp_path):
+def test_export_detector_boxes_equal_network(text, padding, folder, monkeypatch, capfd, tmp_path):
     config, checkpoint = save(folder, 'detector', text, 'mmdet')
     out = folder / 'detector.onnx'
     args = [config, checkpoint, '--size', 96, 128, '--preprocess', '--out', out]
@@ -319,9 +418,9 @@ def test_a_detectors_boxes_are_its_own(text, padding, folder, monkeypatch, capfd
     assert (cv2.imread(str(picture / '0.png')) != cv2.imread(str(folder / 'images/0.png'))).any()
 
 
-def test_a_detector_is_exported_at_the_size_of_padded_images(folder, monkeypatch, capfd, tmp_path):
-    pipeline = [dict(type='mmkd.LoadStreet'), dict(type='PackDetInputs', meta_keys=())]
-    data = dict(type='mmkd.StreetScenesDetection', length=1, size=(60, 97), pipeline=pipeline)
+def test_export_detector_uses_padded_size(folder, monkeypatch, capfd, tmp_path):
+    pipeline = [dict(type='mmkd.RenderStreet'), dict(type='PackDetInputs', meta_keys=())]
+    data = dict(type='mmkd.StreetScenesDet', length=1, size=(60, 97), pipeline=pipeline)
     text = f'{YOLO}test_dataloader = dict(dataset={data})'
     detector = save(folder, 'padded', text, 'mmdet')
     args = [*detector, '--out', tmp_path / 'detector.onnx']
@@ -330,7 +429,8 @@ def test_a_detector_is_exported_at_the_size_of_padded_images(folder, monkeypatch
     assert 'for 64 x 128 pixels' in said
     status, _, errors = run(monkeypatch, capfd, 'export', *args, '--size', 60, 97)
     message = (
-        "--size 60 97; allowed: multiples of 32, to which the network's data_preprocessor pads"
+        "--size 60 97: expected multiples of 32, the size_divisor of the network's "
+        'data_preprocessor'
     )
     assert status == 2 and errors.strip().endswith(f'error: {message}')
 
@@ -338,25 +438,44 @@ def test_a_detector_is_exported_at_the_size_of_padded_images(folder, monkeypatch
 @pytest.mark.parametrize(
     'args, message',
     [
-        (['--int8', '--format', 'torchscript'], '--int8 is for --format onnx'),
-        (['--out', 'a.pt'], '--out a.pt: --format onnx is written as *.onnx'),
-        (['--size', 0, 64], '--size 0 64; allowed: pixels, 1 and above'),
-        (['--int8', '--calibration', 0], '--calibration 0; allowed: 1 and above'),
+        (
+            ['--dynamic', '--format', 'safetensors'],
+            '--dynamic: expected --format onnx or torchscript',
+        ),
+        (['--int8', '--format', 'torchscript'], '--int8: expected --format onnx'),
+        (['--out', 'a.pt'], '--out a.pt: expected *.onnx with --format onnx'),
+        (['--size', 0, 64], '--size 0 64: expected two integers >= 1'),
+        (['--int8', '--calibration', 0], '--calibration 0: expected an integer >= 1'),
     ],
 )
-def test_what_does_not_go_together_is_named(segmentor, monkeypatch, capfd, args, message):
+def test_export_conflicting_options_raise_user_error(segmentor, monkeypatch, capfd, args, message):
     status, _, errors = run(monkeypatch, capfd, 'export', *segmentor, *args)
     assert status == 2 and errors.strip() == f'error: {message}'
 
 
-def test_a_config_without_a_model_is_named(monkeypatch, capfd):
+def test_export_safetensors_loads_as_a_checkpoint(segmentor, monkeypatch, capfd, tmp_path):
+    out = tmp_path / 'student.safetensors'
+    args = [*segmentor, '--format', 'safetensors', '--out', out]
+    for name in [name for name in sys.modules if name.startswith(('mmkd.deploy', 'mmkd.cli.exp'))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'onnx', None)  # as where the extra is not installed
+    status, said, errors = run(monkeypatch, capfd, 'export', *args)
+    assert status == 0, errors
+    assert said.startswith(f'{out}: ')
+    own = torch.load(segmentor[1], weights_only=True)['state_dict']
+    network = init_model(str(segmentor[0]), str(out), device='cpu')
+    assert network.state_dict().keys() == own.keys()
+    assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
+
+
+def test_export_config_without_model_raises_user_error(monkeypatch, capfd):
     config = 'configs/_base_/default_runtime.py'
     status, _, errors = run(monkeypatch, capfd, 'export', config, 'best.pth')
-    assert status == 2 and errors.strip().endswith(f'error: config {config} has no model')
+    assert status == 2 and errors.strip().endswith(f'error: config {config}: expected a model')
 
 
 @pytest.mark.parametrize('option', ['--evaluate', '--int8'])
-def test_data_of_another_size_leave_the_earlier_file(
+def test_export_data_of_another_size_leaves_earlier_file(
     segmentor, monkeypatch, capfd, tmp_path, option
 ):
     out = tmp_path / 'student.onnx'
@@ -364,11 +483,11 @@ def test_data_of_another_size_leave_the_earlier_file(
     args = [*segmentor, '--out', out, '--size', 64, 96, option]
     status, _, errors = run(monkeypatch, capfd, 'export', *args)
     assert status == 2
-    assert 'error: the data hold an image of 48 x 64, the file takes 64 x 96; give --dyn' in errors
+    assert 'error: an image is 48 x 64: expected 64 x 96, the size of the file; ' in errors
     assert out.read_text() == 'earlier'
 
 
-def test_a_network_that_yields_nan_is_refused(segmentor, monkeypatch, capfd, tmp_path):
+def test_export_network_that_yields_nan_is_rejected(segmentor, monkeypatch, capfd, tmp_path):
     state = torch.load(segmentor[1], weights_only=True)
     state['state_dict']['decode_head.conv_seg.bias'][0] = float('nan')
     torch.save(state, tmp_path / 'best.pth')
@@ -379,7 +498,7 @@ def test_a_network_that_yields_nan_is_refused(segmentor, monkeypatch, capfd, tmp
 
 
 @pytest.mark.parametrize('name', ['images', 'images/0.png', 'drive.mp4'])
-def test_nothing_is_written_over_what_is_read(exported, folder, monkeypatch, capfd, tmp_path, name):
+def test_infer_output_over_input_is_rejected(exported, folder, monkeypatch, capfd, tmp_path, name):
     shutil.copytree(folder / 'images', tmp_path / 'images')
     shutil.copy(folder / 'drive.avi', tmp_path / 'drive.mp4')
     path = tmp_path / name
@@ -390,7 +509,7 @@ def test_nothing_is_written_over_what_is_read(exported, folder, monkeypatch, cap
     assert {p: p.read_bytes() for p in tmp_path.rglob('*.*')} == before
 
 
-def test_two_images_of_one_name_are_refused(exported, folder, monkeypatch, capfd, tmp_path):
+def test_infer_two_images_of_one_name_are_rejected(exported, folder, monkeypatch, capfd, tmp_path):
     for suffix in ('bmp', 'png'):
         image = cv2.imread(str(folder / 'images/0.png'))
         cv2.imwrite(str(tmp_path / f'0.{suffix}'), image)
@@ -403,23 +522,25 @@ def test_two_images_of_one_name_are_refused(exported, folder, monkeypatch, capfd
 @pytest.mark.parametrize(
     'args, message',
     [
-        (['{folder}/none'], 'is no image, no video and no folder of images'),
+        (['{folder}/none'], 'expected an image, a video or a folder of images'),
         (['{folder}/images/notes.txt'], 'cannot be read as an image'),
         (['{folder}/images', '--batch', '0'], '--batch 0; '),
     ],
 )
-def test_bad_inputs_are_named(exported, folder, monkeypatch, capfd, tmp_path, args, message):
+def test_infer_bad_inputs_raise_user_error(
+    exported, folder, monkeypatch, capfd, tmp_path, args, message
+):
     args = [arg.format(folder=folder) for arg in args] + ['--out', tmp_path]
     status, _, errors = run(monkeypatch, capfd, 'infer', exported[0], *args)
     assert status == 2 and errors.startswith('error: ') and message in errors
 
 
-def test_a_missing_file_is_named(folder, monkeypatch, capfd):
+def test_infer_missing_file_raises_user_error(folder, monkeypatch, capfd):
     status, _, errors = run(monkeypatch, capfd, 'infer', 'none.onnx', folder / 'images')
     assert status == 2 and errors == 'error: none.onnx does not exist\n'
 
 
-def test_a_file_that_is_no_network_is_named(folder, monkeypatch, capfd):
+def test_infer_file_without_network_raises_user_error(folder, monkeypatch, capfd):
     args = [folder / 'images/notes.txt', folder / 'images']
     status, _, errors = run(monkeypatch, capfd, 'infer', *args)
     assert status == 2 and 'notes.txt cannot be loaded' in errors

@@ -18,8 +18,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmkd.checkpoint import load_checkpoint_file
-from mmkd.configs import model_config
+from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.config.student import model_config
 from mmkd.models.yolo11.blocks import NORM
 from mmkd.registry import MODELS
 
@@ -29,21 +29,21 @@ YOLO11 = 'yolo11l_yolo11s_at'
 SEGMENTATION = dict(
     size=(64, 96),
     pipeline=[  # without padding: the mean over pixels is then one over processes
-        dict(type='mmkd.SeedAugmentation'),
-        dict(type='mmkd.LoadStreet'),
+        dict(type='mmkd.SeedTransforms'),
+        dict(type='mmkd.RenderStreet'),
         dict(type='RandomFlip', prob=0.5),
         dict(type='PackSegInputs'),
     ],
 )
 DETECTION = dict(
     _delete_=True,
-    type='mmkd.StreetScenesDetection',
+    type='mmkd.StreetScenesDet',
     split='train',
     length=40,
     size=(64, 96),
     pipeline=[
-        dict(type='mmkd.SeedAugmentation'),
-        dict(type='mmkd.LoadStreet'),
+        dict(type='mmkd.SeedTransforms'),
+        dict(type='mmkd.RenderStreet'),
         dict(type='LoadAnnotations', with_bbox=True),
         dict(type='RandomFlip', prob=0.5),
         dict(type='PackDetInputs'),
@@ -207,7 +207,7 @@ MEANS = both(FREQ, SPECTRAL, 'segformer_vmamba_freq', 'segformer_vmamba_spectral
 
 
 @pytest.mark.parametrize('flagship, processes', MEANS)
-def test_gradients_are_those_of_one_process(one_step, tmp_path, flagship, processes):
+def test_dist_train_gradients_equal_one_process(one_step, tmp_path, flagship, processes):
     alone = one_step(flagship, 'alone', 4)
     train_both(tmp_path, one_step(flagship, 'together', 4 // processes), processes, alone)
     # MMDetection rounds class targets to float32 and adds float32's epsilon to its divisors.
@@ -224,8 +224,23 @@ def test_gradients_are_those_of_one_process(one_step, tmp_path, flagship, proces
 
 
 @pytest.mark.slow
+def test_dist_train_gradient_share_equals_one_process(one_step, tmp_path):
+    alone, together = (one_step(FREQ, *run) for run in (('alone', 4), ('together', 2)))
+    for path in (alone, together):
+        config = Config.fromfile(path, import_custom_modules=False)
+        config.model.distill.encoder.weight = dict(type='gradient_share', share=0.2)
+        dataset = config.train_dataloader.dataset
+        config.default_hooks.unlabelled = dict(type='mmkd.UnlabelledImagesHook', dataset=dataset)
+        config.dump(path)
+    train_both(tmp_path, together, 2, alone)
+    assert_same_step(tmp_path / 'alone/iter_1.pth', tmp_path / 'together/iter_1.pth')
+    saved = load_checkpoint_file(tmp_path / 'together/iter_1.pth')['distill']
+    assert saved['encoder.weight._extra_state'] > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('flagship', [FREQ, SPECTRAL])
-def test_a_teacher_in_parts_teaches_the_same(one_step, tmp_path, flagship):
+def test_dist_train_sharded_teacher_equals_whole(one_step, tmp_path, flagship):
     alone = one_step(flagship, 'alone', 4)
     said = train_both(tmp_path, one_step(flagship, 'together', 2, shard=True), 2, alone)
     assert_same_step(tmp_path / 'alone/iter_1.pth', tmp_path / 'together/iter_1.pth')
@@ -244,7 +259,7 @@ def test_a_teacher_in_parts_teaches_the_same(one_step, tmp_path, flagship):
     'flagship',
     ['segformer_fastscnn_at', 'retinanet_r18_r18half_frs', 'faster_rcnn_r18_r18half_frs'],
 )
-def test_gradients_are_the_mean_of_the_processes_own(one_step, tmp_path, flagship, processes):
+def test_dist_train_gradients_are_mean_of_processes(one_step, tmp_path, flagship, processes):
     """Of losses that are no mean over samples: each process's is that of its own images."""
     alone = one_step(flagship, 'alone', 1, batches=processes)
     train_both(tmp_path, one_step(flagship, 'together', 1), processes, alone)
@@ -260,7 +275,7 @@ model = dict(distill=dict(
 """
 
 
-def test_two_processes_score_as_their_checkpoint_does(detection_files, tmp_path):
+def test_dist_train_score_equals_checkpoint_score(detection_files, tmp_path):
     """A small RetinaNet by feature richness, with BatchNorm over each process's own images."""
     path, work = tmp_path / 'frs.py', tmp_path / 'work'
     path.write_text(BY_RICHNESS.format(recipe=detection_files['recipe'], root=ROOT))
@@ -284,7 +299,9 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
 
 
-def test_one_teacher_and_the_end_of_all_when_one_dies(recipe_file, teacher_files, tmp_path):
+def test_dist_train_trains_one_teacher_and_ends_all_if_one_dies(
+    recipe_file, teacher_files, tmp_path
+):
     text = recipe_file.read_text().replace(teacher_files[1], 'work_dirs/teacher/best.pth')
     recipe_file.write_text(text)
     options = ['train_cfg.max_iters=100000', 'train_cfg.val_interval=100000']

@@ -16,7 +16,7 @@ from mmengine.fileio import dump, load
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmkd.checkpoint import load_checkpoint_file
+from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +123,7 @@ def command(monkeypatch, capfd):
 
 @pytest.mark.parametrize('load', [load_checkpoint_file, CheckpointLoader.load_checkpoint])
 @pytest.mark.parametrize('kind', CORPUS)
-def test_none_of_the_corpus_runs(witness, kind, load):
+def test_hostile_files_loaded_by_mmkd_run_nothing(witness, kind, load):
     path = witness.parent / 'folder/hostile.pth'
     path.write_bytes(CORPUS[kind](str(witness)))
     try:
@@ -136,7 +136,7 @@ def test_none_of_the_corpus_runs(witness, kind, load):
 
 
 @pytest.mark.parametrize('kind', ['os.system', 'eval', 'exec', 'open', 'as a weight', 'as a key'])
-def test_the_corpus_is_hostile(witness, kind):
+def test_hostile_files_loaded_unsafely_run_code(witness, kind):
     path = witness.parent / 'folder/hostile.pth'
     path.write_bytes(CORPUS[kind](str(witness)))
     data = zipfile.ZipFile(path).read('archive/data.pkl')
@@ -170,7 +170,9 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize('way', OPTIONS)
-def test_no_tool_runs_it(way, recipe_file, hostile, witness, command, monkeypatch):
+def test_hostile_files_given_to_tools_run_nothing(
+    way, recipe_file, hostile, witness, command, monkeypatch
+):
     monkeypatch.chdir(witness.parent / 'folder')
     resumed = Path('resumed')
     resumed.mkdir()
@@ -181,20 +183,21 @@ def test_no_tool_runs_it(way, recipe_file, hostile, witness, command, monkeypatc
     )
     status, line = command(tool, *args)
     assert status == 2
-    assert line.startswith('error: checkpoint ') and 'is refused: it holds posix.system' in line
+    assert line.startswith('error: checkpoint ') and 'is rejected: it holds posix.system' in line
     assert not witness.exists()
 
 
 ANNOTATED = """
 _base_ = '{config}'
 dataset = dict(
-    _delete_=True, type='BaseDetDataset', ann_file='{annotations}', pipeline=[],
+    _delete_=True, type='BaseDetDataset', ann_file='{annotations}',
+    pipeline=[dict(type='LoadImageFromFile'), dict(type='PackDetInputs')],
     metainfo=dict(classes=('a', 'b', 'c', 'd')))
 train_dataloader = dict(dataset=dataset)
 """
 
 
-def test_pickled_annotations_do_not_run_either(detection_files, witness, command, monkeypatch):
+def test_tools_hostile_annotations_run_nothing(detection_files, witness, command, monkeypatch):
     monkeypatch.chdir(witness.parent)
     annotations = witness.parent / 'annotations.pkl'
     annotations.write_bytes(
@@ -204,11 +207,11 @@ def test_pickled_annotations_do_not_run_either(detection_files, witness, command
     text = ANNOTATED.format(config=detection_files['student'], annotations=annotations)
     config.write_text(text)
     status, line = command('train', config)
-    assert status == 2 and 'a pickle is refused: it holds io.open' in line
+    assert status == 2 and 'a pickle is rejected: it holds io.open' in line
     assert not witness.exists()
 
 
-def test_plain_annotations_open(tmp_path):
+def test_load_plain_pickled_annotations_are_restored(tmp_path):
     plain = dict(
         boxes=np.arange(8, dtype=np.float32).reshape(2, 4), names={'a'}, score=np.float64(0.5),
         raw=b'\x00\xff', order=(1, 'b', None),
@@ -220,7 +223,7 @@ def test_plain_annotations_open(tmp_path):
         assert again == {key: value for key, value in plain.items() if key != 'boxes'}
 
 
-def test_trusted_files_open_as_they_used_to(
+def test_trust_pickles_opens_files_as_before(
     recipe_file, teacher_files, witness, command, monkeypatch
 ):
     monkeypatch.chdir(witness.parent)
@@ -230,7 +233,7 @@ def test_trusted_files_open_as_they_used_to(
     Path('own.pth').write_bytes(saved(content))
     args = ['train', recipe_file, '--cfg-options', 'model.teacher.checkpoint=own.pth']
     status, line = command(*args)
-    assert status == 2 and line.endswith('--trust-pickles opens it all the same')
+    assert status == 2 and line.endswith('pass --trust-pickles only for files you created')
     assert not witness.exists()
     status, _ = command(*args, '--trust-pickles')
     assert status == 0 and witness.exists()

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from mmkd.configs import load_config
+from mmkd.config.load import load_config
 from mmkd.datasets import render_street
+from mmkd.distillation.tap import INPUT_GRADIENT, parse_tap
 from mmkd.ops.feature_richness import feature_richness
 from mmkd.registry import MODELS
-from mmkd.taps import INPUT_GRADIENT, parse_tap
-from mmkd.visualization.heat import overlay
-from mmkd.visualization.reading import read_networks
+from mmkd.visualization.inspection import inspect_networks
+from mmkd.visualization.overlay import overlay
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = 'configs/_base_/default_runtime.py'
@@ -75,7 +75,7 @@ def test_show_frs_draws_every_level(frs, tmp_path, monkeypatch):
     assert len(boxes) > 0
     for x, y in (boxes[:, :2] / 2).round().astype(int):
         assert boxed[y, x].tolist() == [0, 200, 0]
-    image = read_networks(load_config(str(half)), None, 1).image
+    image = inspect_networks(load_config(str(half)), None, 1).image
     dark = overlay(image, np.zeros((1, 1)), 1.0)
     for level, stride in zip(levels, (8, 16, 32, 64, 128), strict=True):
         lit = np.argwhere((level != dark).any(2))
@@ -85,34 +85,34 @@ def test_show_frs_draws_every_level(frs, tmp_path, monkeypatch):
         assert lit.max(0).tolist() == [63, 79]
 
 
-def test_reading_is_what_the_networks_say(frs, detection_files):
-    reading = read_networks(load_config(str(frs)), None, 1)
-    teacher = reading.distiller.teacher.network
-    image = torch.from_numpy(reading.image.transpose(2, 0, 1).copy())
+def test_inspect_networks_records_network_outputs(frs, detection_files):
+    inspection = inspect_networks(load_config(str(frs)), None, 1)
+    teacher = inspection.distiller.teacher.network
+    image = torch.from_numpy(inspection.image.transpose(2, 0, 1).copy())
     data = teacher.data_preprocessor(dict(inputs=[image], data_samples=None))
     with torch.no_grad():
         scores = teacher(data['inputs'], mode='tensor')[0][2]
-    read = reading.teacher.read(parse_tap('bbox_head[0][2]'))
+    read = inspection.teacher[parse_tap('bbox_head[0][2]')]
     torch.testing.assert_close(feature_richness(read), feature_richness(scores))
     with torch.no_grad():
-        own = reading.distiller.student(data['inputs'], mode='tensor')[0][2]
-    torch.testing.assert_close(reading.student.read(parse_tap('bbox_head[0][2]')), own)
+        own = inspection.distiller.student(data['inputs'], mode='tensor')[0][2]
+    torch.testing.assert_close(inspection.student[parse_tap('bbox_head[0][2]')], own)
 
 
-def test_input_gradients_are_read_on_both_sides(recipe):
+def test_inspect_networks_records_input_gradients_of_both(recipe):
     loss = dict(type='GradientATLoss')
     term = dict(student='input_gradient', teacher='input_gradient', loss=loss)
     recipe.model.distill = dict(gradient=term)
-    reading = read_networks(recipe, None, 1)
-    image = torch.from_numpy(reading.image.transpose(2, 0, 1).copy())
-    networks = reading.distiller.student, reading.distiller.teacher.network
-    for network, recording in zip(networks, (reading.student, reading.teacher), strict=True):
-        batch = dict(inputs=[image], data_samples=[reading.sample])
+    inspection = inspect_networks(recipe, None, 1)
+    image = torch.from_numpy(inspection.image.transpose(2, 0, 1).copy())
+    networks = inspection.distiller.student, inspection.distiller.teacher.network
+    for network, recording in zip(networks, (inspection.student, inspection.teacher), strict=True):
+        batch = dict(inputs=[image], data_samples=[inspection.sample])
         data = network.data_preprocessor(batch, False)
         inputs = data['inputs'].requires_grad_()
         loss, _ = network.parse_losses(network.loss(inputs, data['data_samples']))
         (expected,) = torch.autograd.grad(loss * (192 * 256) ** 0.5, inputs)
-        torch.testing.assert_close(recording.read(INPUT_GRADIENT), expected)
+        torch.testing.assert_close(recording[INPUT_GRADIENT], expected)
 
 
 @pytest.mark.parametrize('recipe', ['detection', 'segmentation'])
@@ -167,27 +167,29 @@ def test_show_graph_draws_what_a_patch_is_tied_to(graph, tmp_path, monkeypatch):
     assert np.array_equal(moved[320:, 2 * 388 :], sheet[320:, 2 * 388 :])
 
 
-def test_a_learned_graph_is_read_from_its_trainings_checkpoint(graph, tmp_path):
+def test_show_graph_learned_affinity_comes_from_checkpoint(graph, tmp_path):
     config = load_config(str(graph))
     distiller = MODELS.build(config.model)
     trained = dict(
         state_dict=distiller.student.state_dict(), distill=distiller.distill.state_dict()
     )
     torch.save(trained, tmp_path / 'trained.pth')
-    reading = read_networks(config, str(tmp_path / 'trained.pth'), 0)
-    learned = reading.distiller.distill['objects'].loss.affinity.weight
+    inspection = inspect_networks(config, str(tmp_path / 'trained.pth'), 0)
+    learned = inspection.distiller.distill['objects'].loss.affinity.weight
     assert torch.equal(learned, distiller.distill['objects'].loss.affinity.weight)
 
 
 @pytest.mark.parametrize(
     'args, message',
     [
-        (['--point', '256', '0'], '--point 256 0; allowed: 0 to 255, 0 to 191'),
-        (['--index', '-1'], '--index -1; allowed: 0 to'),
+        (['--point', '256', '0'], '--point 256 0: expected 0 to 255, 0 to 191'),
+        (['--index', '-1'], '--index -1: expected 0 to'),
         (['--checkpoint', 'none.pth'], 'checkpoint none.pth does not exist'),
     ],
 )
-def test_show_graph_says_what_is_wrong(graph, tmp_path, monkeypatch, capfd, args, message):
+def test_show_graph_bad_arguments_error_is_one_line(
+    graph, tmp_path, monkeypatch, capfd, args, message
+):
     monkeypatch.chdir(tmp_path)
     assert command(monkeypatch, 'show_graph', graph, 'x.png', *args) == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]
@@ -198,13 +200,13 @@ def test_show_graph_says_what_is_wrong(graph, tmp_path, monkeypatch, capfd, args
 @pytest.mark.parametrize(
     'tool, args, message',
     [
-        ('show_graph', ['{recipe}', 'x.png'], 'no term with SpectralGraphLoss'),
-        ('show_frs', ['{recipe}', 'x.png'], 'no term with FRSFeatureLoss or FRSHeadLoss'),
-        ('show_frs', ['{recipe}', 'x.png', '--index', '4'], '--index 4; allowed: 0 to 3'),
-        ('show_frs', [RUNTIME, 'x.png'], f'config {RUNTIME} has no model'),
-        ('show_graph', [RUNTIME, 'x.png'], f'config {RUNTIME} has no model'),
-        ('show_attention', [RUNTIME, 'x.png'], f'config {RUNTIME} has no model'),
-        ('show_attention', ['{student}', 'x.png'], 'model.type=RetinaNet; allowed: a Distiller'),
+        ('show_graph', ['{recipe}', 'x.png'], 'expected a term with SpectralGraphLoss'),
+        ('show_frs', ['{recipe}', 'x.png'], 'expected a term with FRSFeatureLoss or FRSHeadLoss'),
+        ('show_frs', ['{recipe}', 'x.png', '--index', '4'], '--index 4: expected 0 to 3'),
+        ('show_frs', [RUNTIME, 'x.png'], f'config {RUNTIME}: expected a model'),
+        ('show_graph', [RUNTIME, 'x.png'], f'config {RUNTIME}: expected a model'),
+        ('show_attention', [RUNTIME, 'x.png'], f'config {RUNTIME}: expected a model'),
+        ('show_attention', ['{student}', 'x.png'], 'model.type=RetinaNet: expected a Distiller'),
         (
             'show_attention',
             ['{recipe}', 'x.png', '--checkpoint', '{checkpoint}'],
@@ -212,7 +214,9 @@ def test_show_graph_says_what_is_wrong(graph, tmp_path, monkeypatch, capfd, args
         ),
     ],
 )
-def test_one_clear_line(detection_files, tmp_path, monkeypatch, capfd, tool, args, message):
+def test_show_tools_bad_arguments_error_is_one_line(
+    detection_files, tmp_path, monkeypatch, capfd, tool, args, message
+):
     monkeypatch.chdir(tmp_path)
     assert command(monkeypatch, tool, *[arg.format(**detection_files) for arg in args]) == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]

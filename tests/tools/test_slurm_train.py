@@ -36,7 +36,7 @@ def launch(tmp_path):
     return launch
 
 
-def test_jobs_and_steps_on_one_node_have_ports_of_their_own(launch):
+def test_slurm_train_jobs_and_steps_have_own_ports(launch):
     steps = [(job, step) for job in (41, 42, 987_654_321) for step in range(3)]
     ports = [launch(*step)[0] for step in steps]
     assert len({*ports}) == len(steps)
@@ -44,11 +44,11 @@ def test_jobs_and_steps_on_one_node_have_ports_of_their_own(launch):
     assert ports[0] == launch(41)[0]  # in every process of a step
 
 
-def test_a_port_of_ones_own_counts(launch):
+def test_slurm_train_given_port_is_used(launch):
     assert launch(41, PORT='29501')[0] == 29501
 
 
-def test_the_training_gets_its_arguments(launch):
+def test_slurm_train_passes_arguments(launch):
     _, arguments = launch(41)
     expected = f'-u {ROOT}/tools/train.py a.py --work-dir work dir --launcher slurm --amp'
     assert arguments == expected

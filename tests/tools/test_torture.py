@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_training_survives_kills():
+def test_training_killed_anywhere_resumes_equal():
     result = subprocess.run(
         [sys.executable, ROOT / 'tools/torture.py', '--kills', '4'],
         env=os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),

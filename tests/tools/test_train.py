@@ -15,8 +15,9 @@ import pytest
 import torch
 
 import mmkd
-from mmkd.checkpoint import load_checkpoint_file
-from mmkd.configs import load_config
+from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.config.load import load_config
+from mmkd.datasets.camvid_classes import CLASSES
 from mmkd.engine.folder_lock import lock_folder
 from mmkd.engine.hooks import BestCheckpointHook
 from mmkd.registry import MODELS
@@ -47,7 +48,7 @@ def untrained(recipe_file, teacher_files, tmp_path, monkeypatch):
     return recipe_file
 
 
-def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
+def test_train_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
     assert command(monkeypatch, 'train', untrained) == 0
     out = capfd.readouterr().out
     assert 'teacher work_dirs/teacher/best.pth is missing or half trained: training' in out
@@ -65,28 +66,43 @@ def test_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
     'option, message',
     [
         ('model.distill.encoder.student=backbon[1]', "model.distill.encoder: tap 'backbon'"),
-        ('model.student.decode_head.num_classes=9', 'num_classes=9, but the data set has 11'),
+        ('model.student.decode_head.num_classes=9', 'num_classes=9: expected 11, the classes'),
         ('val_dataloader.dataset.split=dev', "split='dev'"),
         ('train_dataloader.dataset.data_root=no/data', 'dataset.data_root=no/data does not exist'),
-        ('train_dataloader.batch_size=0', 'train_dataloader.batch_size=0; allowed: a whole number'),
-        ('val_dataloader.batch_size=None', 'val_dataloader.batch_size=None; allowed: a whole'),
-        ('load_from=no/best.pth', 'load_from=no/best.pth does not exist'),
-        ('optim_wrapper.optimizer.lrr=0.1', "takes no 'lrr'; allowed: "),
+        ('train_dataloader.batch_size=0', 'train_dataloader.batch_size=0: expected an integer'),
+        ('val_dataloader.batch_size=None', 'val_dataloader.batch_size=None: expected an integer'),
+        ('load_from=no/best.pth', 'load_from=no/best.pth: expected an existing file'),
+        ('optim_wrapper.optimizer.lrr=0.1', "takes no 'lrr': expected "),
         ('param_scheduler.0.type=LinearLRs', "type='LinearLRs' is not a registered parameter"),
         ('val_evaluator.type=IoUMetrc', "type='IoUMetrc' is not a registered metric; nearest: "),
-        ('default_hooks.logger.intervall=1', "LoggerHook takes no 'intervall'; allowed: "),
-        ('train_cfg.val_intervall=1', "IterBasedTrainLoop takes no 'val_intervall'; allowed: "),
-        ('train_cfg=5', 'train_cfg=5; allowed: a dict'),
-        ('model.student=None', 'model.student=None; allowed: a dict'),
-        ('val_dataloader=data', "val_dataloader='data'; allowed: a dict"),
-        ('randomness.sed=1', "randomness takes no 'sed'; allowed: seed, "),
-        ('randomness.seed=-1', 'randomness.seed=-1; allowed: a whole number from 0 to 4294967295'),
-        ('custom_hooks=5', 'custom_hooks=5; allowed: a list of dicts'),
-        ("default_hooks.checkpoint.save_best=['mIoU','aAcc']", 'allowed: one metric, that best'),
-        ('default_hooks.logger=5', 'default_hooks.logger=5; allowed: a dict'),
+        ('default_hooks.logger.intervall=1', "LoggerHook takes no 'intervall': expected "),
+        ('train_cfg.val_intervall=1', "IterBasedTrainLoop takes no 'val_intervall': expected "),
+        ('train_cfg=5', 'train_cfg=5: expected a dict'),
+        ('model.student=None', 'model.student=None: expected a dict'),
+        ('val_dataloader=data', "val_dataloader='data': expected a dict"),
+        ('randomness.sed=1', "randomness takes no 'sed': expected seed, "),
+        ('randomness.seed=-1', 'randomness.seed=-1: expected an integer from 0 to 4294967295'),
+        ('custom_hooks=5', 'custom_hooks=5: expected a list of dicts'),
+        (
+            "default_hooks.checkpoint.save_best=['mIoU','aAcc']",
+            'expected one metric, which chooses best',
+        ),
+        ('default_hooks.logger=5', 'default_hooks.logger=5: expected a dict'),
+        ('train_dataloader.batch_size=1', 'Expected more than 1 value per channel'),
+        (
+            'model.student.decode_head.loss_decode.class_weight=[1.0,2.0]',
+            'decode_head.loss_decode.class_weight=[1.0, 2.0]: expected 11 numbers, one a class',
+        ),
+        (
+            'model.student.auxiliary_head.1.loss_decode.class_weight=[1.0,2.0]',
+            'auxiliary_head.1.loss_decode.class_weight=[1.0, 2.0]: expected 11 numbers',
+        ),
+        ('optim_wrapper.optimizer.lr=-1', 'optimizer.lr=-1: expected a finite number'),
+        ('optim_wrapper.accumulative_counts=0', 'accumulative_counts=0: expected an integer'),
+        ('visualizer.vis_backends.0.type=ClearMLVisBackend', 'expected clearml to be installed'),
     ],
 )
-def test_mistakes_are_found_before_the_teacher_trains(
+def test_train_mistake_fails_before_the_teacher_trains(
     untrained, monkeypatch, capfd, option, message
 ):
     assert command(monkeypatch, 'train', untrained, '--cfg-options', option) == 2
@@ -94,7 +110,20 @@ def test_mistakes_are_found_before_the_teacher_trains(
     assert not Path('work_dirs').exists()
 
 
-def test_the_teacher_trains_as_it_does_alone(untrained, teacher_files, monkeypatch):
+def test_train_finished_and_teacher_folders_are_not_overwritten(untrained, monkeypatch, capfd):
+    assert command(monkeypatch, 'train', untrained) == 0
+    best = {path: path.read_bytes() for path in Path('work_dirs').glob('*/best.pth')}
+    assert len(best) == 2
+    assert command(monkeypatch, 'train', untrained) == 2
+    assert 'expected a folder without checkpoints' in last_line(capfd)
+    for resume in ((), ('--resume',)):
+        args = (untrained, '--work-dir', 'work_dirs/teacher', *resume)
+        assert command(monkeypatch, 'train', *args) == 2
+        assert "expected a folder other than the teacher's" in last_line(capfd)
+    assert {path: path.read_bytes() for path in best} == best
+
+
+def test_train_teacher_equals_its_own_training(untrained, teacher_files, monkeypatch):
     """Also where no seed is set, so that the state of the process decides."""
     drawn = Path('teacher.py')
     drawn.write_text(f"_base_ = '{teacher_files[0]}'\nrandomness = dict(seed=None)\n")
@@ -110,16 +139,16 @@ def test_the_teacher_trains_as_it_does_alone(untrained, teacher_files, monkeypat
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_two_trainings_do_not_share_a_folder(untrained, teacher_files, monkeypatch, capfd):
+def test_train_second_training_in_folder_is_rejected(untrained, teacher_files, monkeypatch, capfd):
     with lock_folder(Path('work_dirs/teacher')):
         assert (
             command(monkeypatch, 'train', teacher_files[0], '--work-dir', 'work_dirs/teacher') == 2
         )
-    assert 'another training runs in work_dirs/teacher; wait' in last_line(capfd)
+    assert 'work_dirs/teacher: expected no other training; wait' in last_line(capfd)
     assert not list(Path('work_dirs/teacher').glob('*.pth'))
 
 
-def test_a_teacher_that_another_job_trains_is_waited_for(untrained, teacher_files):
+def test_train_teacher_of_another_job_is_waited_for(untrained, teacher_files):
     folder = Path('work_dirs/teacher')
     folder.mkdir(parents=True)
     tool = [sys.executable, '-u', ROOT / 'tools/train.py', untrained]
@@ -127,7 +156,7 @@ def test_a_teacher_that_another_job_trains_is_waited_for(untrained, teacher_file
         fcntl.flock(lock, fcntl.LOCK_EX)
         job = subprocess.Popen(tool, stdout=said, stderr=subprocess.STDOUT)
         end = time.monotonic() + 240
-        waiting = 'waiting for the training that goes on in work_dirs/teacher'
+        waiting = 'waiting for the training that runs in work_dirs/teacher'
         while waiting not in Path('said.txt').read_text():
             assert job.poll() is None and time.monotonic() < end, Path('said.txt').read_text()
             time.sleep(0.1)
@@ -137,7 +166,7 @@ def test_a_teacher_that_another_job_trains_is_waited_for(untrained, teacher_file
     assert 'half trained' not in Path('said.txt').read_text()
 
 
-def test_half_prepared_teacher_goes_on(untrained, teacher_files, monkeypatch, capfd):
+def test_train_half_trained_teacher_resumes(untrained, teacher_files, monkeypatch, capfd):
     options = ['train_cfg.max_iters=1', 'default_hooks.checkpoint.interval=1']
     args = [teacher_files[0], '--work-dir', 'work_dirs/teacher', '--cfg-options', *options]
     with monkeypatch.context() as patch:  # a crash after the first validation
@@ -146,13 +175,13 @@ def test_half_prepared_teacher_goes_on(untrained, teacher_files, monkeypatch, ca
             command(monkeypatch, 'train', *args)
     assert Path('work_dirs/teacher/best.pth').is_file()
     assert command(monkeypatch, 'train', untrained, '--require-teacher') == 2
-    assert 'half trained' in last_line(capfd)
+    assert 'model.teacher.checkpoint=work_dirs/teacher/best.pth: expected' in last_line(capfd)
     assert command(monkeypatch, 'train', untrained) == 0
     assert 'resumed epoch: 0, iter: 1' in capfd.readouterr().out
     assert not Path('work_dirs/teacher/training_unfinished').exists()
 
 
-def test_a_half_prepared_teacher_of_another_network_is_named(
+def test_train_half_trained_teacher_of_another_network_raises_user_error(
     untrained, teacher_files, monkeypatch, capfd
 ):
     Path('work_dirs/teacher').mkdir(parents=True)
@@ -165,7 +194,7 @@ def test_a_half_prepared_teacher_of_another_network_is_named(
     )
 
 
-def test_student_and_teacher_log_into_their_own_folders(untrained, monkeypatch):
+def test_train_student_and_teacher_log_to_own_folders(untrained, monkeypatch):
     assert command(monkeypatch, 'train', untrained) == 0
     for run, metric in (('recipe', 'distill.encoder'), ('teacher', 'decode.loss_ce')):
         (scalars,) = Path('work_dirs', run).glob('*/vis_data/scalars.json')
@@ -174,9 +203,7 @@ def test_student_and_teacher_log_into_their_own_folders(untrained, monkeypatch):
         assert ('distill.encoder' in text) == (run == 'recipe')
 
 
-def test_load_from_starts_a_run_and_does_not_disturb_its_resuming(
-    recipe_file, tmp_path, monkeypatch, capfd
-):
+def test_train_load_from_starts_run_and_keeps_resume(recipe_file, tmp_path, monkeypatch, capfd):
     config = load_config('configs/students/fast_scnn_streets.py')
     torch.manual_seed(3)
     weights = MODELS.build(config.model).state_dict()
@@ -193,7 +220,9 @@ def test_load_from_starts_a_run_and_does_not_disturb_its_resuming(
 
 
 @pytest.mark.parametrize('alone', [False, True])
-def test_load_from_another_network_is_refused(untrained, teacher_files, monkeypatch, capfd, alone):
+def test_train_load_from_another_network_is_rejected(
+    untrained, teacher_files, monkeypatch, capfd, alone
+):
     config = 'configs/students/fast_scnn_streets.py' if alone else untrained
     option = f'load_from={teacher_files[1]}'
     args = [config, '--cfg-options', option, 'train_cfg.max_iters=2']
@@ -222,7 +251,7 @@ def test_load_from_another_network_is_refused(untrained, teacher_files, monkeypa
         ),
     ],
 )
-def test_a_changed_network_is_not_resumed(
+def test_train_resume_of_changed_network_is_rejected(
     recipe_file, tmp_path, monkeypatch, capfd, options, message
 ):
     work = tmp_path / 'work'
@@ -249,9 +278,7 @@ def small_disk(tmp_path):
     subprocess.run(['umount', '--lazy', folder], check=True)  # the log is still open
 
 
-def test_a_full_disk_leaves_a_checkpoint_to_resume_from(
-    recipe_file, small_disk, monkeypatch, capfd
-):
+def test_train_full_disk_leaves_resumable_checkpoint(recipe_file, small_disk, monkeypatch, capfd):
     work, grow = small_disk
     args = [recipe_file, '--work-dir', work, '--cfg-options']
     args += ['default_hooks.checkpoint.interval=1', 'default_hooks.checkpoint.max_keep_ckpts=2']
@@ -265,7 +292,7 @@ def test_a_full_disk_leaves_a_checkpoint_to_resume_from(
     assert (work / 'iter_4.pth').is_file()
 
 
-def test_files_that_may_not_grow_leave_a_checkpoint_to_resume_from(
+def test_train_file_size_limit_leaves_resumable_checkpoint(
     recipe_file, tmp_path, monkeypatch, capfd
 ):
     work = tmp_path / 'work'
@@ -285,7 +312,7 @@ def test_files_that_may_not_grow_leave_a_checkpoint_to_resume_from(
     assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
 
 
-def test_a_truncated_checkpoint_is_named_and_the_one_before_it_resumes(
+def test_train_truncated_checkpoint_error_names_it_and_earlier_resumes(
     recipe_file, tmp_path, monkeypatch, capfd
 ):
     args = [recipe_file, '--resume', '--work-dir', tmp_path / 'work']
@@ -299,14 +326,12 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_it_resumes(
     assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
 
 
-def test_a_work_dir_that_cannot_be_written_is_found_before_the_teacher_trains(
-    untrained, monkeypatch, capfd
-):
+def test_train_unwritable_work_dir_fails_before_the_teacher_trains(untrained, monkeypatch, capfd):
     assert command(monkeypatch, 'train', untrained, '--work-dir', '/sys/mmkd') == 2
     assert last_line(capfd).startswith('error: [Errno ') and not Path('work_dirs').exists()
 
 
-def test_a_moved_work_dir_resumes(recipe_file, tmp_path, monkeypatch, capfd):
+def test_train_moved_work_dir_resumes(recipe_file, tmp_path, monkeypatch, capfd):
     args = [recipe_file, '--cfg-options', 'train_cfg.max_iters=2', '--work-dir']
     assert command(monkeypatch, 'train', *args, tmp_path / 'old') == 0
     (tmp_path / 'old').rename(tmp_path / 'new')
@@ -315,22 +340,36 @@ def test_a_moved_work_dir_resumes(recipe_file, tmp_path, monkeypatch, capfd):
     assert 'resumed epoch: 0, iter: 2' in capfd.readouterr().out
 
 
-def test_a_checkpoint_of_another_network_is_refused(
+def test_evaluation_checkpoint_of_another_network_is_rejected(
     recipe_file, teacher_files, tmp_path, monkeypatch, capfd
 ):
     assert command(monkeypatch, 'test', recipe_file, teacher_files[1], '--work-dir', tmp_path) == 2
     assert 'does not fit its config' in last_line(capfd)
 
 
-def test_require_teacher_refuses(untrained, monkeypatch, capfd):
+def test_evaluation_on_classes_in_another_order_is_rejected(
+    recipe_file, tmp_path, monkeypatch, capfd
+):
+    config = load_config(str(recipe_file))
+    network = MODELS.build(config.model.student)
+    meta = dict(dataset_meta=dict(classes=CLASSES[::-1]))
+    torch.save(dict(state_dict=network.state_dict(), meta=meta), tmp_path / 'student.pth')
+    args = [recipe_file, tmp_path / 'student.pth', '--work-dir', tmp_path / 'work']
+    assert command(monkeypatch, 'test', *args) == 2
+    line = last_line(capfd)
+    assert line.startswith("error: test_dataloader.dataset.metainfo.classes=['Sky', ")
+    assert f'expected those of checkpoint {tmp_path}/student.pth, Bicyclist, ' in line
+
+
+def test_train_require_teacher_without_one_is_rejected(untrained, monkeypatch, capfd):
     assert command(monkeypatch, 'train', untrained, '--require-teacher') == 2
     line = last_line(capfd)
-    assert 'model.teacher.checkpoint=work_dirs/teacher/best.pth is missing' in line
+    assert 'model.teacher.checkpoint=work_dirs/teacher/best.pth: expected a trained teacher' in line
     assert not Path('work_dirs').exists()
 
 
 @pytest.mark.parametrize('of', ['distillation', 'student.py'])
-def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
+def test_evaluation_scores_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
     monkeypatch.chdir(tmp_path)
     work = Path('work_dirs/recipe')
     assert command(monkeypatch, 'train', recipe_file) == 0
@@ -345,25 +384,25 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
     'args, message',
     [
         (['no/such.py'], 'config no/such.py does not exist'),
-        (['configs/_base_/datasets/camvid.py'], 'datasets/camvid.py has no model'),
-        (['{recipe}', '--launcher', 'slurm'], '--launcher slurm needs a GPU'),
-        (['{recipe}', '--launcher', 'pytorch'], '--launcher pytorch needs a GPU or a start by'),
-        (['{recipe}', '--amp'], '--amp needs a GPU'),
+        (['configs/_base_/datasets/camvid.py'], 'datasets/camvid.py: expected a model'),
+        (['{recipe}', '--launcher', 'slurm'], '--launcher slurm: expected a GPU'),
+        (['{recipe}', '--launcher', 'pytorch'], '--launcher pytorch: expected a GPU or a start by'),
+        (['{recipe}', '--amp'], '--amp: expected a GPU'),
         (
             ['{recipe}', '--cfg-options', 'model.teacher.checkpoint=a/b.pth'],
-            'model.teacher.checkpoint=a/b.pth does not exist',
+            'model.teacher.checkpoint=a/b.pth: expected an existing file',
         ),
         (
             ['{recipe}', '--cfg-options', 'model.distill.encoder.loss.cutoff=0'],
-            'cutoff=0 must be a number in (0, 1]',
+            'cutoff=0: expected a number in (0, 1]',
         ),
         (
             ['{recipe}', '--cfg-options', 'model.student.decode_head.num_classes=9'],
-            'model.student.decode_head.num_classes=9, but the data set has 11 classes',
+            'model.student.decode_head.num_classes=9: expected 11, the classes',
         ),
         (
             ['{recipe}', '--cfg-options', 'model.student.auxiliary_head.1.num_classes=9'],
-            'model.student.auxiliary_head.1.num_classes=9, but the data set has 11 classes',
+            'model.student.auxiliary_head.1.num_classes=9: expected 11, the classes',
         ),
         (
             ['{recipe}', '--cfg-options', 'train_dataloader.dataset.split=dev'],
@@ -371,15 +410,15 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
         ),
         (
             ['{recipe}', '--cfg-options', 'train_dataloader.dataset.type=mmkd.StreetScene'],
-            "type='mmkd.StreetScene' is not a registered dataset; nearest: StreetScenes",
+            "type='mmkd.StreetScene' is not a registered dataset; nearest: mmkd.StreetScenes",
         ),
         (
             ['{recipe}', '--cfg-options', 'model.distil.encoder.weight=1'],
-            "Distiller takes no 'distil'; allowed: student, teacher, distill, data_preprocessor",
+            "Distiller takes no 'distil': expected student, teacher, distill, data_preprocessor",
         ),
         (
             ['{recipe}', '--cfg-options', 'optim_wrapper.accumulative_counts=3'],
-            'default_hooks.checkpoint.interval=2; allowed: a multiple of',
+            'default_hooks.checkpoint.interval=2: expected a multiple of',
         ),
         (
             [
@@ -388,7 +427,7 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
                 'optim_wrapper.accumulative_counts=2',
                 'train_cfg.val_interval=3',
             ],
-            'train_cfg.val_interval=3; allowed: a multiple of optim_wrapper.accumulative_counts=2',
+            'train_cfg.val_interval=3: expected a multiple of optim_wrapper.accumulative_counts=2',
         ),
         (
             [
@@ -397,16 +436,18 @@ def test_evaluates_the_student(recipe_file, tmp_path, monkeypatch, capfd, of):
                 'optim_wrapper.accumulative_counts=2',
                 'default_hooks.checkpoint.by_epoch=True',
             ],
-            'default_hooks.checkpoint.by_epoch=True; allowed with optim_wrapper.accumulative',
+            'default_hooks.checkpoint.by_epoch=True: expected False with optim_wrapper',
         ),
         (
             ['{recipe}', '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=1'],
-            'default_hooks.checkpoint.max_keep_ckpts=1; allowed: 2 and above',
+            'default_hooks.checkpoint.max_keep_ckpts=1: expected an integer >= 2',
         ),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the launcher lines are those of a CPU')
-def test_one_clear_line(recipe_file, tmp_path, monkeypatch, capfd, args, message):
+def test_train_bad_arguments_error_is_one_line(
+    recipe_file, tmp_path, monkeypatch, capfd, args, message
+):
     monkeypatch.chdir(tmp_path)
     args = [arg.format(recipe=recipe_file) for arg in args]
     assert command(monkeypatch, 'train', *args) == 2
@@ -414,7 +455,7 @@ def test_one_clear_line(recipe_file, tmp_path, monkeypatch, capfd, args, message
     assert line.startswith('error: ') and message in line
 
 
-def test_a_mistake_in_a_config_is_no_traceback(recipe_file, monkeypatch, capfd):
+def test_train_config_mistake_error_is_one_line(recipe_file, monkeypatch, capfd):
     with open(recipe_file, 'a') as file:
         file.write("model['student'] = studnet\n")
     assert command(monkeypatch, 'train', recipe_file) == 2
@@ -423,14 +464,15 @@ def test_a_mistake_in_a_config_is_no_traceback(recipe_file, monkeypatch, capfd):
     assert line in said and 'Traceback' not in said
 
 
-def test_bad_files_leave_a_good_checkpoint(recipe_file, tmp_path, monkeypatch, capfd):
+def test_train_truncated_teacher_leaves_checkpoints(recipe_file, tmp_path, monkeypatch, capfd):
     work = tmp_path / 'work'
     assert command(monkeypatch, 'train', recipe_file, '--work-dir', work) == 0
     before = {p.name: p.read_bytes() for p in work.glob('*.pth')}
     torn = tmp_path / 'torn.pth'
     torn.write_bytes((work / 'best.pth').read_bytes()[:1000])
     options = ['--cfg-options', f'model.teacher.checkpoint={torn}']
-    assert command(monkeypatch, 'train', recipe_file, '--work-dir', work, *options) == 2
+    args = [recipe_file, '--resume', '--work-dir', work, *options]
+    assert command(monkeypatch, 'train', *args) == 2
     assert f'checkpoint {torn} is damaged' in last_line(capfd)
     assert {p.name: p.read_bytes() for p in work.glob('*.pth')} == before
 
@@ -468,14 +510,14 @@ def camvid(tmp_path, monkeypatch):
     return write
 
 
-def test_trains_on_the_segnet_layout(camvid, monkeypatch):
+def test_train_on_segnet_layout_works(camvid, monkeypatch):
     assert command(monkeypatch, 'train', camvid()) == 0
     assert Path('work_dirs/camvid/best.pth').is_file()
 
 
 @pytest.mark.parametrize('workers', [0, 1])
 @pytest.mark.parametrize('content', [b'', b'no image'])
-def test_unreadable_image_is_named(camvid, monkeypatch, capfd, workers, content):
+def test_train_unreadable_image_raises_user_error(camvid, monkeypatch, capfd, workers, content):
     for i in range(4):
         Path(f'data/train/{i}.jpg').write_bytes(content)
     assert command(monkeypatch, 'train', camvid(workers)) == 2
@@ -486,13 +528,13 @@ def test_unreadable_image_is_named(camvid, monkeypatch, capfd, workers, content)
 @pytest.mark.parametrize(
     'split, label, message',
     [
-        ('train', np.full((60, 80), 37), 'holds the class id 37; allowed: 0 to 10, and 255'),
-        ('val', np.full((60, 80), 37), 'holds the class id 37; allowed: 0 to 10, and 255'),
-        ('train', np.zeros((30, 40)), 'has the shape (30, 40), but its image (60, 80)'),
+        ('train', np.full((60, 80), 37), 'holds the class id 37: expected 0 to 10, or 255'),
+        ('val', np.full((60, 80), 37), 'holds the class id 37: expected 0 to 10, or 255'),
+        ('train', np.zeros((30, 40)), 'has the shape (30, 40): expected (60, 80)'),
         ('train', b'', 'cannot be read'),
     ],
 )
-def test_a_label_that_is_not_its_image_s_is_named(
+def test_train_label_of_other_size_raises_user_error(
     camvid, monkeypatch, capfd, split, label, message
 ):
     config = camvid()
@@ -507,14 +549,14 @@ def test_a_label_that_is_not_its_image_s_is_named(
     assert line.startswith('error: label ') and f'data/{split}annot/' in line and message in line
 
 
-def test_missing_data_set_is_named(camvid, monkeypatch, capfd):
+def test_train_missing_dataset_raises_user_error(camvid, monkeypatch, capfd):
     config = camvid()
     Path('data/trainannot').rename('data/elsewhere')
     assert command(monkeypatch, 'train', config) == 2
     assert 'data/trainannot (data_prefix.seg_map_path) does not exist' in last_line(capfd)
 
 
-def test_real_camvid_has_the_published_counts(shared):
+def test_camvid_real_data_has_published_counts(shared):
     from mmkd.datasets import CamVidDataset
 
     for split, count in (('train', 367), ('val', 101)):
@@ -535,12 +577,12 @@ def test_real_camvid_has_the_published_counts(shared):
     'tool, args',
     [('train', ['--resum', 'x']), ('test', []), ('ablate', ['x.py', '--jobs', '0'])],
 )
-def test_wrong_flags_print_the_usage(monkeypatch, capfd, tool, args):
+def test_tools_wrong_flag_prints_usage(monkeypatch, capfd, tool, args):
     assert command(monkeypatch, tool, *args) == 2
     assert 'usage:' in capfd.readouterr().err
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
-def test_scripts_print_their_usage(script):
+def test_dist_scripts_without_arguments_print_usage(script):
     result = subprocess.run([ROOT / 'tools' / script], capture_output=True, text=True)
     assert result.returncode == 2 and 'usage: ' in result.stderr

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmkd.checkpoint import load_checkpoint_file
+from mmkd.checkpoints.safe_load import load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,21 +68,21 @@ def cells(tmp_path, monkeypatch):
     return write
 
 
-def test_trains_and_evaluates_on_the_voc_layout(cells, monkeypatch, capfd):
+def test_train_detection_on_voc_layout_trains_and_evaluates(cells, monkeypatch, capfd):
     config = cells()
     assert command(monkeypatch, 'train', config) == 0
     assert command(monkeypatch, 'test', config, f'work_dirs/{config.stem}/best.pth') == 0
     assert 'coco/bbox_mAP: ' in capfd.readouterr().out
 
 
-def test_images_without_boxes_alone_train(cells, monkeypatch):
+def test_train_detection_images_without_boxes_train(cells, monkeypatch):
     for path in Path('data/bccd/Annotations').glob('[0-2].xml'):
         path.write_text(XML.format(objects=''))
     Path('data/bccd/ImageSets/Main/train.txt').write_text('0\n1\n')
     assert command(monkeypatch, 'train', cells()) == 0
 
 
-def test_a_corrupt_annotation_is_one_line(cells, monkeypatch, capfd):
+def test_train_detection_corrupt_annotation_error_is_one_line(cells, monkeypatch, capfd):
     Path('data/bccd/Annotations/2.xml').write_text('<annotation><object>')
     assert command(monkeypatch, 'train', cells()) == 2
     line = last_line(capfd)
@@ -90,7 +90,7 @@ def test_a_corrupt_annotation_is_one_line(cells, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_a_corrupt_image_is_one_line(cells, monkeypatch, capfd, workers):
+def test_train_detection_corrupt_image_error_is_one_line(cells, monkeypatch, capfd, workers):
     for path in Path('data/bccd/JPEGImages').glob('*'):
         path.write_bytes(b'no image')
     assert command(monkeypatch, 'train', cells(workers)) == 2
@@ -105,17 +105,21 @@ def test_a_corrupt_image_is_one_line(cells, monkeypatch, capfd, workers):
         ('train_dataloader.dataset.ann_file=no.txt', 'dataset.ann_file=data/bccd/no.txt does not'),
         (
             'model.bbox_head.num_classes=80',
-            'model.bbox_head.num_classes=80, but the data set has 3',
+            'model.bbox_head.num_classes=80: expected 3',
         ),
     ],
 )
-def test_one_clear_line(cells, monkeypatch, capfd, option, message):
+def test_train_detection_bad_arguments_error_is_one_line(
+    cells, monkeypatch, capfd, option, message
+):
     assert command(monkeypatch, 'train', cells(), '--cfg-options', option) == 2
     line = last_line(capfd)
     assert line.startswith('error: ') and message in line
 
 
-def test_a_missing_teacher_is_trained_first(detection_files, tmp_path, monkeypatch, capfd):
+def test_train_detection_missing_teacher_is_trained_first(
+    detection_files, tmp_path, monkeypatch, capfd
+):
     monkeypatch.chdir(tmp_path)
     text = Path(detection_files['recipe']).read_text()
     recipe = tmp_path / 'recipe.py'
@@ -137,7 +141,9 @@ def test_a_missing_teacher_is_trained_first(detection_files, tmp_path, monkeypat
     assert f'coco/bbox_mAP: {best:.4f}' in capfd.readouterr().out
 
 
-def test_a_teacher_of_other_classes_has_no_score(detection_files, tmp_path, monkeypatch, capfd):
+def test_train_detection_teacher_of_other_classes_has_no_score(
+    detection_files, tmp_path, monkeypatch, capfd
+):
     options = ['model.distill.scores=None', 'train_cfg.max_iters=1']
     chosen = "['Car','Pedestrian']"
     for loader in ('train', 'val'):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmkd.checkpoint import load_checkpoint_file, load_weights
-from mmkd.configs import load_config
+from mmkd.checkpoints.load_weights import load_weights
+from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.config.load import load_config
 from mmkd.registry import MODELS
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/converters/yolo11_to_mmkd.py'
@@ -33,7 +34,7 @@ def published(shared):
     return {name: torch.randn(ast.literal_eval(shape)) for name, shape in lines}
 
 
-def test_its_checkpoint_loads(published, tmp_path, monkeypatch, capsys):
+def test_yolo11_to_mmkd_checkpoint_loads(published, tmp_path, monkeypatch, capsys):
     src, dst = tmp_path / 'yolo11n.pth', tmp_path / 'new/yolo11n_mmkd.pth'
     torch.save(published, src)
     assert convert(monkeypatch, src, dst) == 0
@@ -52,12 +53,12 @@ def test_its_checkpoint_loads(published, tmp_path, monkeypatch, capsys):
     'content, message',
     [
         (None, 'does not exist'),
-        ([1.0], 'holds a list; allowed: a state dict'),
-        ({'model.0.conv.weight': torch.ones(9)}, 'no size of YOLO11'),
-        ({'model': Path('x')}, 'is refused: it holds pathlib'),
+        ([1.0], 'holds a list: expected a state dict'),
+        ({'model.0.conv.weight': torch.ones(9)}, 'expected a size of YOLO11'),
+        ({'model': Path('x')}, 'is rejected: it holds pathlib'),
     ],
 )
-def test_other_files_are_named_and_nothing_is_written(
+def test_yolo11_to_mmkd_other_file_error_names_it_and_writes_nothing(
     content, message, tmp_path, monkeypatch, capsys
 ):
     src, dst = tmp_path / 'src.pth', tmp_path / 'dst.pth'

@@ -3,15 +3,15 @@ import math
 import numpy as np
 import torch
 
-from mmkd.attention_taps import Attention
+from mmkd.distillation.recording import Recording
+from mmkd.distillation.tap import INPUT_GRADIENT, parse_tap
+from mmkd.distillation.term import build_term
+from mmkd.ops.attention_readings import Attention, ScanInputs
 from mmkd.ops.hidden_attention import hidden_attention, merge_attention
-from mmkd.scan_taps import ScanInputs
-from mmkd.taps import INPUT_GRADIENT, Recording, parse_tap
-from mmkd.term import build_term
 from mmkd.visualization.distillation import attention_received, pull_maps, spectrum, tap_map
 
 
-def test_a_waves_spectrum_is_two_points_about_the_centre():
+def test_spectrum_of_a_wave_is_two_symmetric_points():
     columns = torch.arange(16) * 2 * math.pi * 3 / 16
     feature = columns.cos().expand(2, 8, 16)
     amplitude = spectrum(feature)
@@ -21,7 +21,7 @@ def test_a_waves_spectrum_is_two_points_about_the_centre():
     np.testing.assert_allclose(amplitude, expected, atol=1e-5)
 
 
-def test_a_feature_is_mapped_as_its_loss_maps_it():
+def test_tap_map_of_feature_equals_map_of_its_loss():
     loss = dict(type='ActivationATLoss', mapping='max', p=4)
     term = build_term('at', dict(student='neck', teacher='neck', loss=loss))
     feature = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
@@ -32,7 +32,7 @@ def test_a_feature_is_mapped_as_its_loss_maps_it():
     assert tap_map(term, parse_tap('neck'), feature[0]) is None
 
 
-def test_a_term_pulls_where_its_loss_has_a_gradient():
+def test_pull_maps_equal_gradient_of_the_loss():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 2, 3, 4, 5, generator=generator)
     recordings = student, teacher = Recording(['neck']), Recording(['neck'])
@@ -45,10 +45,10 @@ def test_a_term_pulls_where_its_loss_has_a_gradient():
     with torch.no_grad():  # as networks are read
         pulls = pull_maps(term, *recordings)
     torch.testing.assert_close(pulls, {parse_tap('neck'): expected})
-    assert not student.read(parse_tap('neck')).requires_grad
+    assert not student[parse_tap('neck')].requires_grad
 
 
-def test_what_lies_on_no_grid_is_not_drawn():
+def test_pull_maps_without_grid_are_empty():
     recording = Recording(['attn'])
     recording.add('attn', Attention(torch.randn(1, 2, 6, 4), torch.randn(1, 2, 4, 4)))
     term = build_term(
@@ -57,7 +57,7 @@ def test_what_lies_on_no_grid_is_not_drawn():
     assert pull_maps(term, recording, recording) == {}
 
 
-def test_received_attention_is_the_mean_over_heads_and_queries():
+def test_attention_received_is_mean_over_heads_and_queries():
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(1, 2, 6, 4, generator=generator)
     key = torch.randn(1, 2, 4, 4, generator=generator)
@@ -69,7 +69,7 @@ def test_received_attention_is_the_mean_over_heads_and_queries():
     assert attention_received(Attention(query, key)) is None
 
 
-def test_of_a_scan_it_is_what_its_positions_give():
+def test_attention_received_of_scan_is_from_its_positions():
     generator = torch.Generator().manual_seed(0)
     delta, bias = torch.randn(1, 8, 6, generator=generator), torch.zeros(8)
     b, c = torch.randn(2, 1, 4, 1, 6, generator=generator)

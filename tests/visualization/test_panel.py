@@ -3,14 +3,14 @@ import numpy as np
 from mmkd.visualization.panel import colour_labels, panel
 
 
-def test_labels_get_their_colour_in_bgr():
+def test_colour_labels_gives_bgr_colours():
     label = np.array([[0, 1], [255, 1]])
     painted = colour_labels(label, [[1, 2, 3], [250, 128, 0]])
     assert painted.tolist() == [[[3, 2, 1], [0, 128, 250]], [[0, 0, 0], [0, 128, 250]]]
     assert painted.dtype == np.uint8
 
 
-def test_pictures_stand_side_by_side_under_their_titles():
+def test_panel_pictures_stand_side_by_side_under_titles():
     red = np.full((10, 20, 3), (0, 0, 255), np.uint8)
     blue = np.full((30, 30, 3), (255, 0, 0), np.uint8)
     out = panel({'a': red, 'b': blue}, height=40)

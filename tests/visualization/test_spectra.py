@@ -7,7 +7,7 @@ def coloured(picture: np.ndarray) -> np.ndarray:
     return np.ptp(picture.astype(int), axis=2) > 60
 
 
-def test_the_picture_has_its_size_and_a_curve_for_each_graph():
+def test_draw_spectra_has_size_and_curve_per_graph():
     falling = np.geomspace(1, 1e-3, 16)
     one = draw_spectra({'teacher': falling}, 300, 200)
     two = draw_spectra({'teacher': falling, 'student': falling[::2] / 3}, 300, 200)
@@ -15,7 +15,7 @@ def test_the_picture_has_its_size_and_a_curve_for_each_graph():
     assert coloured(two).sum() > 1.3 * coloured(one).sum() > 0
 
 
-def test_a_curve_falls_with_its_eigenvalues_and_ends_where_they_are_zero():
+def test_draw_spectra_curve_falls_and_ends_at_zero_eigenvalue():
     values = np.array([1.0, -0.1, 0.01, 0.0, 0.0, 0.0])
     both = dict(all=np.full(6, 1e-3), some=values)
     picture = draw_spectra(both, 300, 200)

@@ -1,8 +1,11 @@
-"""What an attention map costs in memory and time, against the formula written out.
+"""Memory and time of an attention map, against the formula written out.
 
-Memory is given in sizes of the map, (N, H, W): a temporary as large as the feature
-counts C times. The feature itself is not counted.
+Memory is in units of the map, (B, H, W); a temporary as large as the feature counts C times. The
+feature itself does not count.
 """
+
+# Before PyTorch: mmkd sets how OpenMP's threads wait.
+import mmkd  # noqa: F401  # isort: skip
 
 import argparse
 from collections.abc import Callable
@@ -12,9 +15,10 @@ import torch
 from mmengine.device import get_device
 from torch import Tensor
 
-from mmkd.benchmark.memory import peak_bytes
-from mmkd.benchmark.timing import median_ms
-from mmkd.engine.launch import positive, run_tool
+from mmkd.analysis.memory import peak_bytes
+from mmkd.analysis.timing import median_ms
+from mmkd.cli.arguments import positive
+from mmkd.cli.run_tool import run_tool
 from mmkd.ops.attention import attention_map
 
 MAPS = {'sum, p=1': ('sum', 1), 'sum, p=2': ('sum', 2), 'max, p=2': ('max', 2)}

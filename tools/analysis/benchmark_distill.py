@@ -1,14 +1,21 @@
-"""What distillation terms cost: the training step against its floor, in one run.
+"""The cost of distillation terms: the training step against its floor, in one run.
 
-The floor is what any distillation must do: the teacher's pass that the terms read (up to its last
-tap; through its loss and back for `input_gradient`) and the student's own training step. That step
-alone, the floor, and the step with terms are timed in turn, so that other work on the machine
-meets all of them, and compared by their medians. Weights are random; the data are noise.
+The floor is the minimum of any distillation: the teacher's pass up to the last tap (with
+`input_gradient` through its loss and back), and the student's own training step. The baseline's
+step, the floor and the step with terms are timed in turn, so that other load hits all of them.
+Medians are compared. Weights are random; the data are noise.
 
-Of one config every term is timed, and all of them together; of several, each with all its terms.
+The last column is the cost of `weight=dict(type='gradient_share')` for all these terms, with its
+default of one measurement every 50 iterations.
+
+For one config every term is timed, and all together; for several, each with all its terms.
 """
 
+# Before PyTorch: mmkd sets how OpenMP's threads wait.
+import mmkd  # noqa: F401  # isort: skip
+
 import argparse
+import inspect
 from pathlib import Path
 
 import torch
@@ -16,10 +23,17 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 
-from mmkd.benchmark.timing import median_ms
-from mmkd.benchmark.training_step import build_distiller, noise_labels, terms_of, training_steps
-from mmkd.configs import load_distillation
-from mmkd.engine.launch import positive, run_tool
+from mmkd.analysis.timing import median_ms
+from mmkd.analysis.training_step import (
+    build_distiller,
+    full_weight_terms,
+    noise_labels,
+    training_steps,
+)
+from mmkd.cli.arguments import positive
+from mmkd.cli.run_tool import run_tool
+from mmkd.config.load import load_distillation
+from mmkd.distillation.gradient_share import GradientShare
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,9 +46,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def rows_of(configs: dict[str, Config]) -> dict[str, tuple[Config, dict]]:
-    """Config and terms of every row to time, by its name."""
-    rows = {name: (config, terms_of(config)) for name, config in configs.items()}
+def benchmark_rows(configs: dict[str, Config]) -> dict[str, tuple[Config, dict]]:
+    """Return the config and terms of every row to time, by its name."""
+    rows = {name: (config, full_weight_terms(config)) for name, config in configs.items()}
     if len(rows) > 1:
         return rows
     ((config, terms),) = rows.values()
@@ -58,10 +72,11 @@ def main() -> None:
         f'median of {args.repeats}\n'
     )
     print(
-        '| terms | student alone, ms | floor, ms | with terms, ms | over the floor '
-        '| of the student alone |\n| --- | --- | --- | --- | --- | --- |'
+        '| terms | baseline, ms | floor, ms | with terms, ms | over the floor '
+        '| of the baseline | gradient shares |\n| --- | --- | --- | --- | --- | --- | --- |'
     )
-    for name, (config, terms) in rows_of(configs).items():
+    every = inspect.signature(GradientShare).parameters['every'].default
+    for name, (config, terms) in benchmark_rows(configs).items():
         init_default_scope(config.default_scope)
         samples = noise_labels(config.model.student, args.batch, (height, width), generator)
         distiller = build_distiller(config, terms)
@@ -71,7 +86,7 @@ def main() -> None:
         plain, floor, distil = times['plain'], times['floor'], times['distil']
         print(
             f'| {name} | {plain:.0f} | {floor:.0f} | {distil:.0f} | {distil / floor - 1:+.1%} '
-            f'| {distil / plain:.2f} |',
+            f'| {distil / plain:.2f} | {(times["measure"] / distil - 1) / every:+.1%} |',
             flush=True,
         )
 

@@ -1,4 +1,7 @@
-"""The frequency filter against fft2, fftshift, mask, ifft2: time of both, in one run."""
+"""Time of the frequency filter against fft2, fftshift, mask, ifft2, in one run."""
+
+# Before PyTorch: mmkd sets how OpenMP's threads wait.
+import mmkd  # noqa: F401  # isort: skip
 
 import argparse
 from collections.abc import Callable
@@ -6,8 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmkd.benchmark.timing import median_ms
-from mmkd.engine.launch import positive, run_tool
+from mmkd.analysis.timing import median_ms
+from mmkd.cli.arguments import positive
+from mmkd.cli.run_tool import run_tool
 from mmkd.ops.fourier import frequency_filter, frequency_mask
 
 
@@ -22,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def shifted_mask(height: int, width: int, cutoff: float) -> Tensor:
-    """The gaussian low-pass over the full, shifted spectrum."""
+    """Return the Gaussian low-pass over the full, shifted spectrum."""
     rows = torch.fft.fftshift(torch.fft.fftfreq(height, d=0.5))[:, None]
     columns = torch.fft.fftshift(torch.fft.fftfreq(width, d=0.5))[None, :]
     return torch.exp(-0.5 * (rows.square() + columns.square()) / cutoff**2)

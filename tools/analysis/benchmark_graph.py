@@ -1,10 +1,13 @@
 """Spectral attention graphs: the solver of leading eigenpairs, and the memory of the terms.
 
 The solver is timed against the full decomposition and ``torch.lobpcg``, on graphs of softmax
-attention between patches of three objects. The memory of a term is the most that it holds at one
-time, forward and backward, beyond what it compares; it is given in MiB and as a share of what the
-student's own training step holds. Weights are random; the data are noise.
+attention between patches of three objects. The memory of a term is its peak over forward and
+backward, without the tensors it compares. It is given in MiB and as a share of the student's own
+training step. Weights are random; the data are noise.
 """
+
+# Before PyTorch: mmkd sets how OpenMP's threads wait.
+import mmkd  # noqa: F401  # isort: skip
 
 import argparse
 from functools import partial
@@ -14,14 +17,15 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from mmkd.benchmark.memory import peak_bytes
-from mmkd.benchmark.timing import median_ms
-from mmkd.benchmark.training_step import build_distiller, noise_labels, terms_of
-from mmkd.configs import load_distillation
-from mmkd.engine.launch import positive, run_tool
+from mmkd.analysis.memory import peak_bytes
+from mmkd.analysis.timing import median_ms
+from mmkd.analysis.training_step import build_distiller, full_weight_terms, noise_labels
+from mmkd.cli.arguments import positive
+from mmkd.cli.run_tool import run_tool
+from mmkd.config.load import load_distillation
+from mmkd.distillation.recording import record
 from mmkd.ops.graph import adjacency
 from mmkd.ops.spectrum import leading_eigenpairs
-from mmkd.taps import record
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def attention_graph(nodes: int, sharpness: float, channels: int = 32) -> Tensor:
-    """The graph (nodes, nodes) of softmax attention between patches of three objects."""
+    """Return the graph (nodes, nodes) of softmax attention between patches of three objects."""
     generator = torch.Generator().manual_seed(0)
 
     def rand(*shape: int) -> Tensor:
@@ -89,22 +93,22 @@ def memory_of_terms(config: Config, size: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 3, *size, generator=generator)
     samples = noise_labels(config.model.student, 2, size, generator)
-    distiller = build_distiller(config, terms_of(config))
+    distiller = build_distiller(config, full_weight_terms(config))
     student = distiller.student
 
     def step() -> None:
         losses = student(inputs, samples, mode='loss')
         student.parse_losses(losses)[0].backward()
 
-    step()  # gradients are there from now on
+    step()  # allocates the gradients
     own = peak_bytes(step)
-    teacher = distiller.read_teacher(inputs, samples)
+    teacher = distiller.run_teacher(inputs, samples)
     taps = [tap for term in distiller.distill.values() for tap in term.student_taps]
     with record(student, taps) as recording:
         student(inputs, mode='tensor')
     print("| term | MiB | of the student's own step |\n| --- | --- | --- |")
     for name, term in distiller.distill.items():
-        feature = recording.read(term.student_taps[0])
+        feature = recording[term.student_taps[0]]
         peak = peak_bytes(partial(both_passes, term, feature, recording, teacher))
         print(f'| {name} | {peak / 2**20:.1f} | {peak / own:.1%} |', flush=True)
 

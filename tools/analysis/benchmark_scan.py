@@ -6,6 +6,9 @@ compiled kernels. Forward and backward, of four groups of 96 channels with one s
 also the training step of what it describes, with the scan and with the loop in its place.
 """
 
+# Before PyTorch: mmkd sets how OpenMP's threads wait.
+import mmkd  # noqa: F401  # isort: skip
+
 import argparse
 import os
 from collections.abc import Callable
@@ -19,11 +22,17 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 from torch.nn import functional
 
-from mmkd.benchmark.memory import peak_bytes
-from mmkd.benchmark.timing import median_ms
-from mmkd.benchmark.training_step import build_distiller, noise_labels, terms_of, training_steps
-from mmkd.configs import config_name, load_distillation
-from mmkd.engine.launch import positive, run_tool
+from mmkd.analysis.memory import peak_bytes
+from mmkd.analysis.timing import median_ms
+from mmkd.analysis.training_step import (
+    build_distiller,
+    full_weight_terms,
+    noise_labels,
+    training_steps,
+)
+from mmkd.cli.arguments import positive
+from mmkd.cli.run_tool import run_tool
+from mmkd.config.load import config_name, load_distillation
 from mmkd.ops.selective_scan import choose_backend, selective_scan, selective_scan_reference
 
 GROUPS, CHANNELS, STATES = 4, 96, 1
@@ -92,13 +101,13 @@ def print_scans(lengths: list[int], repeats: int) -> None:
 
 @contextmanager
 def scan_backend(name: str):
-    before = os.environ.get('MMKD_SCAN')
-    os.environ['MMKD_SCAN'] = name
+    before = os.environ.get('MMKD_SCAN_BACKEND')
+    os.environ['MMKD_SCAN_BACKEND'] = name
     yield
     if before is None:
-        del os.environ['MMKD_SCAN']
+        del os.environ['MMKD_SCAN_BACKEND']
     else:
-        os.environ['MMKD_SCAN'] = before
+        os.environ['MMKD_SCAN_BACKEND'] = before
 
 
 def print_step(name: str, config: Config, batch: int, repeats: int) -> None:
@@ -108,7 +117,7 @@ def print_step(name: str, config: Config, batch: int, repeats: int) -> None:
     inputs = torch.randn(batch, 3, *size, generator=generator).to(get_device())
     samples = noise_labels(config.model.student, batch, size, generator)
     step = training_steps(
-        build_distiller(config, terms_of(config)), config.optim_wrapper, inputs, samples
+        build_distiller(config, full_weight_terms(config)), config.optim_wrapper, inputs, samples
     )['distil']
 
     def with_backend(name: str) -> None:

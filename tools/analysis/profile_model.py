@@ -1,8 +1,14 @@
 """Parameters, multiply-adds, latency and throughput of a config's student and teacher.
 
-Weights are random and images black. Networks and batches are timed in turn, so that other work on
-the machine meets all of them, and the medians are shown.
+A multiply-add counts once: those of convolutions, matrix products, attention, scans, normalisation
+and resampling, without biases and activations. Counters differ: see docs/benchmarks.md.
+
+Weights are random and images black. Networks and batches are timed in turn, so that other load
+hits all of them, and medians are shown.
 """
+
+# Before PyTorch: mmkd sets how OpenMP's threads wait.
+import mmkd  # noqa: F401  # isort: skip
 
 import argparse
 
@@ -11,19 +17,22 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
 
-from mmkd.benchmark.timing import median_ms
-from mmkd.complexity import ImagePass, flop_count, parameter_count
-from mmkd.configs import is_distillation, load_config, model_config
-from mmkd.engine.launch import positive, run_tool
+from mmkd.analysis.complexity import ImagePass, flop_count, parameter_count
+from mmkd.analysis.timing import median_ms
+from mmkd.cli.arguments import positive
+from mmkd.cli.run_tool import run_tool
+from mmkd.config.load import load_config
+from mmkd.config.student import is_distillation, model_config
 from mmkd.errors import UserError
-from mmkd.inference import build_network
-from mmkd.preprocessing import Preprocessing
+from mmkd.openmmlab.inference import build_network
+from mmkd.openmmlab.preprocessing import Preprocessing
+from mmkd.teachers import teacher_kind
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='of a distillation, or of one network')
-    parser.add_argument('--sizes', nargs='+', default=['512x512'], help='of images, HEIGHTxWIDTH')
+    parser.add_argument('config', help='config of a distillation or of one network')
+    parser.add_argument('--sizes', nargs='+', default=['512x512'], help='image sizes, HEIGHTxWIDTH')
     parser.add_argument('--batch', type=positive, default=8, help='images at once, for images/s')
     parser.add_argument('--repeats', type=positive, default=10, help='timed passes of each kind')
     parser.add_argument('--threads', type=positive, help="PyTorch's CPU threads")
@@ -31,18 +40,18 @@ def parse_args() -> argparse.Namespace:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of ``'192x256'``."""
+    """Return (height, width) of ``'192x256'``."""
     parts = text.split('x')
     if len(parts) != 2 or not all(p.isdecimal() and int(p) for p in parts):
-        raise UserError(f'--sizes {text}; allowed: HEIGHTxWIDTH in pixels, such as 512x1024')
+        raise UserError(f'--sizes {text}: expected HEIGHTxWIDTH in pixels, such as 512x1024')
     return int(parts[0]), int(parts[1])
 
 
 def flops_at(network: nn.Module, size: tuple[int, int]) -> int:
-    """:func:`flop_count`.
+    """Return :func:`flop_count`.
 
     Raises:
-        UserError: a layer fails at this size.
+        UserError: A layer fails at this size.
     """
     try:
         return flop_count(network, size)
@@ -52,9 +61,14 @@ def flops_at(network: nn.Module, size: tuple[int, int]) -> int:
 
 
 def networks_of(config: Config) -> dict[str, Config]:
-    """What is about the student and the teacher of a distillation, or another config's network."""
+    """Return the configs of a distillation's student and teacher, or of a single network.
+
+    A teacher without a config is left out.
+    """
     if not is_distillation(config):
         return {'network': config}
+    if teacher_kind(config.model.teacher) != 'config':
+        return {'student': config}
     return {'student': config, 'teacher': load_config(config.model.teacher.config)}
 
 

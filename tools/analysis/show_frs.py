@@ -1,19 +1,20 @@
-"""Draw where the teacher of an FRS distillation finds anything: each level's mask, as one PNG."""
+"""Draw the mask of each level of an FRS distillation's teacher, as one PNG."""
 
 import argparse
 
 import cv2
 import numpy as np
 
-from mmkd.configs import load_config
-from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import add_trust_argument, run_tool
+from mmkd.checkpoints.atomic_files import write_atomically
+from mmkd.cli.arguments import add_trust_argument
+from mmkd.cli.run_tool import run_tool
+from mmkd.config.load import load_config
 from mmkd.errors import UserError
 from mmkd.ops.feature_richness import feature_richness
 from mmkd.visualization.distillation import score_taps
-from mmkd.visualization.heat import draw_boxes, overlay
+from mmkd.visualization.inspection import Inspection, inspect_networks
+from mmkd.visualization.overlay import draw_boxes, overlay
 from mmkd.visualization.panel import panel, stack
-from mmkd.visualization.reading import Reading, read_networks
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,28 +26,28 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def boxes_in(reading: Reading) -> np.ndarray:
-    """The image's boxes; validation pipelines leave them at the size of the file."""
-    height, width = reading.image.shape[:2]
-    rows, columns = reading.sample.ori_shape
+def boxes_in(inspection: Inspection) -> np.ndarray:
+    """Return the boxes of the image; validation pipelines leave them at the size of the file."""
+    height, width = inspection.image.shape[:2]
+    rows, columns = inspection.sample.ori_shape
     scale = np.array([width / columns, height / rows] * 2)
-    return reading.sample.gt_instances.bboxes.cpu().numpy() * scale
+    return inspection.sample.gt_instances.bboxes.cpu().numpy() * scale
 
 
 def main() -> None:
     args = parse_args()
-    reading = read_networks(load_config(args.config), None, args.index)
-    terms = reading.distiller.distill.values()
+    inspection = inspect_networks(load_config(args.config), None, args.index)
+    terms = inspection.distiller.distill.values()
     taps = list(dict.fromkeys(tap for term in terms for tap in score_taps(term)))
     if not taps:
-        raise UserError(f'{args.config} has no term with FRSFeatureLoss or FRSHeadLoss')
-    masks = {tap: feature_richness(reading.teacher.read(tap))[0] for tap in taps}
+        raise UserError(f'{args.config}: expected a term with FRSFeatureLoss or FRSHeadLoss')
+    masks = {tap: feature_richness(inspection.teacher[tap])[0] for tap in taps}
     peak = max(float(mask.max()) for mask in masks.values())
-    pictures = {'image and its boxes': draw_boxes(reading.image, boxes_in(reading))}
+    pictures = {'image and its boxes': draw_boxes(inspection.image, boxes_in(inspection))}
     for tap, mask in masks.items():
         rows, columns = mask.shape
         title = f'{tap}  {rows}x{columns}  max {float(mask.max()):.2f}'
-        pictures[title] = overlay(reading.image, reading.spread(mask), peak)
+        pictures[title] = overlay(inspection.image, inspection.upsample_to_image(mask), peak)
     titles = list(pictures)
     rows = [
         {title: pictures[title] for title in titles[i : i + 3]} for i in range(0, len(titles), 3)

@@ -1,10 +1,13 @@
-"""Draw what one patch of an image is tied to: a spectral graph distillation, as one PNG.
+"""Draw the graph of one patch in a spectral graph distillation, as one PNG.
 
-The teacher's graph, its low-rank scaled one, which is the target, and the student's before and
-after training are shown as heat, seen from the patch in the green box: from its weakest tie to its
-strongest to another patch, which titles give in units of the mean. The curves are the graphs'
+It shows the teacher's graph, its low-rank target, and the student's graph before and after
+training as heat, seen from the patch in the green box. The colours go from the weakest to the
+strongest connection to another patch; the titles give both in units of the mean. The curves are the
 eigenvalues, each graph at unit norm.
 """
+
+# Before PyTorch: mmkd sets how OpenMP's threads wait.
+import mmkd  # noqa: F401  # isort: skip
 
 import argparse
 
@@ -13,16 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmkd.affinities.node_weights import common_nodes
-from mmkd.configs import load_config
-from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import add_trust_argument, run_tool
+from mmkd.checkpoints.atomic_files import write_atomically
+from mmkd.cli.arguments import add_trust_argument
+from mmkd.cli.run_tool import run_tool
+from mmkd.config.load import load_config
 from mmkd.errors import UserError
 from mmkd.losses import SpectralGraphLoss
-from mmkd.ops.graph import object_graph
-from mmkd.visualization.heat import draw_boxes, overlay
+from mmkd.losses.affinities.node_affinities import common_nodes
+from mmkd.ops.graph import low_rank_target
+from mmkd.visualization.inspection import Inspection, inspect_networks
+from mmkd.visualization.overlay import draw_boxes, overlay
 from mmkd.visualization.panel import panel, stack
-from mmkd.visualization.reading import Reading, read_networks
 from mmkd.visualization.spectra import draw_spectra
 
 _EIGENVALUES = 16
@@ -32,51 +36,53 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument('config', help='distillation config with a SpectralGraphLoss')
     parser.add_argument('out', help='PNG to write')
-    parser.add_argument('--checkpoint', help="the trained student's; without it only 'before'")
-    parser.add_argument('--before', help='checkpoint to compare with; random weights if left out')
+    parser.add_argument('--checkpoint', help="the trained student's checkpoint")
+    parser.add_argument('--before', help='checkpoint to compare with; random weights if omitted')
     parser.add_argument('--index', type=int, default=0, help='which validation image')
     parser.add_argument(
         '--point', type=int, nargs=2, metavar=('X', 'Y'),
-        help='pixel of the image in the patch to look from; its middle if left out',
+        help='a pixel of the image in the patch; the middle of the image if omitted',
     )  # fmt: skip
     add_trust_argument(parser)
     return parser.parse_args()
 
 
-def graphs_of(reading: Reading) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-    """The student's graph, the teacher's, the target (n, n), and the grid of their nodes."""
-    terms = reading.distiller.distill.values()
+def graphs_of(inspection: Inspection) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+    """Return the student's graph, the teacher's, the target (n, n), and the grid of their nodes."""
+    terms = inspection.distiller.distill.values()
     term = next((t for t in terms if isinstance(t.loss, SpectralGraphLoss)), None)
     if term is None:
-        raise UserError('the config has no term with SpectralGraphLoss')
+        raise UserError('model.distill: expected a term with SpectralGraphLoss')
     loss = term.loss
-    student = reading.student.read(term.student_taps[0])
-    teacher = reading.teacher.read(term.compared_taps[0])
+    student = inspection.student[term.student_taps[0]]
+    teacher = inspection.teacher[term.compared_taps[0]]
     nodes = common_nodes('SpectralGraphLoss', student, teacher, loss.nodes)
     with torch.no_grad():
         student, teacher = (graph[0] for graph in loss.graphs(student, teacher))
-        return student, teacher, object_graph(teacher, loss.energy, loss.gamma), nodes
+        return student, teacher, low_rank_target(teacher, loss.energy, loss.gamma), nodes
 
 
 def node_at(
-    reading: Reading, point: tuple[int, int] | None, nodes: tuple[int, int]
+    inspection: Inspection, point: tuple[int, int] | None, nodes: tuple[int, int]
 ) -> tuple[int, np.ndarray]:
-    """The node that a pixel lies in, and its box (1, 4) in the image."""
-    height, width = reading.image.shape[:2]
+    """Return the node of a pixel, and its box (1, 4) in the image."""
+    height, width = inspection.image.shape[:2]
     x, y = point or (width // 2, height // 2)
     if not (0 <= x < width and 0 <= y < height):
-        raise UserError(f'--point {x} {y}; allowed: 0 to {width - 1}, 0 to {height - 1}')
-    rows, columns = (size / count for size, count in zip(reading.extent(nodes), nodes, strict=True))
+        raise UserError(f'--point {x} {y}: expected 0 to {width - 1}, 0 to {height - 1}')
+    rows, columns = (
+        size / count for size, count in zip(inspection.extent(nodes), nodes, strict=True)
+    )
     row, column = int(y / rows), int(x / columns)
     box = [column * columns, row * rows, (column + 1) * columns, (row + 1) * rows]
     return row * nodes[1] + column, np.array([box])
 
 
 def eigenvalues(graph: Tensor) -> np.ndarray:
-    """The leading eigenvalues of a graph at unit norm, by magnitude."""
+    """Return the leading eigenvalues of a graph at unit norm, by magnitude."""
     values = torch.linalg.eigvalsh(graph / torch.linalg.matrix_norm(graph))
     values = values[values.abs().argsort(descending=True)][:_EIGENVALUES]
-    # Pairs that were dropped are 0 but for rounding.
+    # Dropped pairs are 0 up to rounding.
     return torch.where(values.abs() > 1e-5, values, 0).cpu().numpy()
 
 
@@ -84,18 +90,20 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config)
     torch.manual_seed(0)
-    reading = read_networks(config, args.before, args.index)
-    before, teacher, target, nodes = graphs_of(reading)
-    node, box = node_at(reading, args.point, nodes)
+    inspection = inspect_networks(config, args.before, args.index)
+    before, teacher, target, nodes = graphs_of(inspection)
+    node, box = node_at(inspection, args.point, nodes)
     graphs = {'teacher': teacher, 'target': target, 'before': before}
     if args.checkpoint is not None:
-        graphs['after'] = graphs_of(read_networks(config, args.checkpoint, args.index))[0]
-    pictures = {f'{nodes[0]}x{nodes[1]} patches': draw_boxes(reading.image, box)}
+        graphs['after'] = graphs_of(inspect_networks(config, args.checkpoint, args.index))[0]
+    pictures = {f'{nodes[0]}x{nodes[1]} patches': draw_boxes(inspection.image, box)}
     for name, graph in graphs.items():
         ties = graph[node] / graph[node].mean()
         others = torch.cat([ties[:node], ties[node + 1 :]])
         low, high = others.min().item(), others.max().item()
-        picture = overlay(reading.image, reading.spread(ties.view(nodes)) - low, high - low)
+        picture = overlay(
+            inspection.image, inspection.upsample_to_image(ties.view(nodes)) - low, high - low
+        )
         pictures[f'{name}: {low:.2f} to {high:.2f} x the mean'] = draw_boxes(picture, box)
     spectra = {name: eigenvalues(graph) for name, graph in graphs.items()}
     pictures['eigenvalues'] = draw_spectra(spectra)

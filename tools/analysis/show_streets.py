@@ -1,28 +1,28 @@
-"""Write a contact sheet of StreetScenes: pictures beside their labels, as one PNG."""
+"""Write a contact sheet of StreetScenes: images beside their labels, as one PNG."""
 
 import argparse
 
 import cv2
 import numpy as np
 
+from mmkd.checkpoints.atomic_files import write_atomically
+from mmkd.cli.run_tool import run_tool
 from mmkd.datasets.camvid_classes import PALETTE
-from mmkd.datasets.street.renderer import SPLITS, render_street
-from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import run_tool
+from mmkd.datasets.street_scenes.renderer.renderer import SPLITS, render_street
 
 
 def contact_sheet(
     split: str, start: int, count: int, size: tuple[int, int], columns: int, boxes: bool
 ) -> np.ndarray:
-    """Scenes ``start`` .. ``start + count - 1``, each beside its label in CamVid's colours.
+    """Return scenes ``start`` .. ``start + count - 1``, each beside its label in CamVid's colours.
 
     Args:
-        split: split of the scenes.
-        start: index of the first scene.
-        count: number of scenes.
-        size: (height, width) of one picture, pixels.
-        columns: scenes in a row.
-        boxes: whether to draw the boxes into the pictures.
+        split: Split of the scenes.
+        start: Index of the first scene.
+        count: Number of scenes.
+        size: (height, width) of one picture, in pixels.
+        columns: Scenes in a row.
+        boxes: Whether to draw boxes into the pictures.
 
     Returns:
         BGR picture (rows * height, columns * 2 * width, 3); unused places are black.
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument('--boxes', action='store_true', help='draw boxes into the pictures')
     args = parser.parse_args()
     if min(args.count, args.columns, *args.size) < 1 or args.start < 0:
-        parser.error('--count, --columns and --size must be at least 1, --start at least 0')
+        parser.error('expected --count, --columns and --size >= 1, and --start >= 0')
     sheet = contact_sheet(
         args.split, args.start, args.count, tuple(args.size), args.columns, args.boxes
     )

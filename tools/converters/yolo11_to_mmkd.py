@@ -1,18 +1,22 @@
 """Convert published YOLO11 weights into a checkpoint of configs/_base_/models/yolo11_*.py.
 
-SRC is a state dict alone. The published .pt files hold whole pickled models, which are not
-opened here; where the reference is installed, it saves their weights by
+SRC is a plain state dict. The published .pt files hold whole pickled models, which are not opened
+here. Where the reference is installed, save the weights with
 torch.save(YOLO('yolo11s.pt').model.state_dict(), 'SRC').
 """
+
+# Before PyTorch: mmkd sets how OpenMP's threads wait.
+import mmkd  # noqa: F401  # isort: skip
 
 import argparse
 import io
 
 import torch
 
-from mmkd.checkpoint import load_checkpoint_file
-from mmkd.engine.files import write_atomically
-from mmkd.engine.launch import add_trust_argument, run_tool
+from mmkd.checkpoints.atomic_files import write_atomically
+from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.cli.arguments import add_trust_argument
+from mmkd.cli.run_tool import run_tool
 from mmkd.errors import UserError
 from mmkd.models.yolo11.published_weights import convert_weights
 
@@ -27,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     published = load_checkpoint_file(args.src)
     if not isinstance(published, dict):
-        raise UserError(f'{args.src} holds a {type(published).__name__}; allowed: a state dict')
+        raise UserError(f'{args.src} holds a {type(published).__name__}: expected a state dict')
     try:
         scale, weights = convert_weights(published)
     except UserError as error:

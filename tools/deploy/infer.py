@@ -1,11 +1,12 @@
-"""Run an exported student on images or videos, with onnxruntime alone: no PyTorch, no mmkd.
+"""Run an exported student on images or videos with onnxruntime only: no PyTorch, no mmkd.
 
-The file is one that export.py wrote; what is needed beside it, such as the classes' colours, is in
-its metadata.
+The file is one that ``mmkd export`` wrote. Its metadata hold all else that is needed, such as the
+colours of the classes.
 """
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,41 @@ import onnxruntime
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
+
+
+def is_colour(value: object) -> bool:
+    """Three numbers."""
+    return isinstance(value, list) and len(value) == 3 and all(map(is_number, value))
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) <= 1e6  # NaN is not
+
+
+def is_size(value: object) -> bool:
+    """Height and width of an image that memory holds."""
+    pair = isinstance(value, list) and len(value) == 2
+    return pair and all(type(n) is int and n > 0 for n in value) and math.prod(value) <= 2**27
+
+
+def is_palette(value: object) -> bool:
+    """Colours of 8 bits."""
+    colours = isinstance(value, list) and all(map(is_colour, value))
+    return colours and all(0 <= number <= 255 for colour in value for number in colour)
+
+
+FACTS = dict(  # what a file's metadata hold, and how each is checked
+    task=lambda value: value in ('segmentation', 'detection', 'classification'),
+    size=is_size,
+    classes=lambda value: (
+        value is None or isinstance(value, list) and all(isinstance(name, str) for name in value)
+    ),
+    palette=lambda value: value is None or is_palette(value),
+    mean=is_colour,
+    std=lambda value: is_colour(value) and min(value) >= 1e-6,
+    rgb=lambda value: isinstance(value, bool),
+    pad_value=is_number,
+)
 OPACITY = 0.6  # of the classes' colours over an image
 
 
@@ -34,10 +70,38 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def parse_facts(text: str, outputs: list[str], path: str) -> dict:
+    """The metadata that export.py wrote into a file, checked."""
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise ValueError(f'{path}: metadata: expected what export.py writes; export it again')
+    for key, fits in FACTS.items():
+        if key not in facts or not fits(facts[key]):
+            raise ValueError(
+                f'{path}: metadata {key}={str(facts.get(key))[:60]!r}: expected what export.py '
+                'writes; export it again'
+            )
+    tasks = dict(
+        segmentation=({'labels'}, {'logits'}),
+        detection=({'boxes', 'scores'},),
+        classification=({'scores'},),
+    )
+    if set(outputs) not in tasks[facts['task']]:
+        raise ValueError(
+            f'{path}: metadata task={facts["task"]!r}: expected another for the outputs '
+            f'{", ".join(outputs)}; export it again'
+        )
+    return facts
+
+
 class Model:
     """An exported network with its preprocessing."""
 
     def __init__(self, path: str) -> None:
+        self.path = path = str(Path(path).expanduser())
         if not Path(path).is_file():
             raise ValueError(f'{path} does not exist')
         providers = onnxruntime.get_available_providers()
@@ -49,16 +113,18 @@ class Model:
         facts = self.session.get_modelmeta().custom_metadata_map.get('mmkd')
         if facts is None:
             raise ValueError(f'{path} was not written by export.py')
-        self.facts = json.loads(facts)
-        (self.input,) = self.session.get_inputs()
         self.outputs = [output.name for output in self.session.get_outputs()]
+        self.facts = parse_facts(facts, self.outputs, path)
+        if len(self.session.get_inputs()) != 1:
+            raise ValueError(f'{path}: expected one input, of images; export it by export.py')
+        (self.input,) = self.session.get_inputs()
         self.batches = not isinstance(self.input.shape[0], int)
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, float, float]:
         """One image (H, W, 3), uint8, BGR, as the network takes it; the scales (x, y) to it.
 
-        A segmentor's image is stretched to the network's size; a detector's keeps its aspect and
-        is padded at its right and bottom.
+        An image is stretched to the network's size; a detector's keeps its aspect and is padded at
+        its right and bottom.
         """
         height, width = self.facts['size']
         x, y = width / image.shape[1], height / image.shape[0]
@@ -83,22 +149,47 @@ class Model:
     def __call__(self, images: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """What the network yields of each image, by output, and the ``scale`` (x, y) to it."""
         prepared = [self.prepare(image) for image in images]
-        results = self.session.run(None, {self.input.name: np.stack([p[0] for p in prepared])})
-        return [
+        inputs = np.stack([p[0] for p in prepared])
+        try:
+            results = self.session.run(None, {self.input.name: inputs})
+        except Exception as error:  # onnxruntime's own types
+            reason = ' '.join(str(error).split())[:160]
+            raise ValueError(
+                f'the network does not take {inputs.dtype} images of shape {inputs.shape} '
+                f'({reason})'
+            ) from None
+        results = [
             dict(zip(self.outputs, outputs, strict=True), scale=prepared[i][1:])
             for i, outputs in enumerate(zip(*results, strict=True))
         ]
+        names, count = self.facts['classes'], max(map(count_classes, results))
+        if names is not None and count > len(names):
+            raise ValueError(
+                f'{self.path}: metadata classes: {len(names)} names for {count} classes or more; '
+                'export it again'
+            )
+        return results
+
+
+def count_classes(result: dict[str, np.ndarray]) -> int:
+    """How many classes a result tells apart, at least."""
+    if 'labels' in result:
+        return int(result['labels'].max()) + 1
+    return len(result['logits']) if 'logits' in result else result['scores'].shape[-1]
 
 
 def labels_of(result: dict[str, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Class ids (H, W), uint8, at the size of the image."""
+    """Class ids (H, W) at the size of the image: uint8, or uint16 beyond 256 classes."""
     size = (shape[1], shape[0])
     if 'labels' in result:
-        return cv2.resize(result['labels'], size, interpolation=cv2.INTER_NEAREST)
+        labels = result['labels']
+        if labels.dtype != np.uint8:
+            labels = labels.astype(np.uint16)
+        return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
     logits = [cv2.resize(k, size, interpolation=cv2.INTER_LINEAR) for k in result['logits']]
     if len(logits) == 1:
         return (logits[0] > 0).astype(np.uint8)
-    return np.argmax(logits, 0).astype(np.uint8)
+    return np.argmax(logits, 0).astype(np.uint8 if len(logits) <= 256 else np.uint16)
 
 
 def boxes_of(
@@ -119,13 +210,13 @@ def boxes_of(
 
 
 def palette_of(facts: dict) -> np.ndarray:
-    """A BGR colour a class (256, 3), uint8; colours of the wheel where the file has none."""
-    palette = facts['palette']
+    """A BGR colour for each id (65536, 3), uint8; of the colour wheel if the file has none."""
+    palette, count = facts['palette'], 2**16
     if not palette:
-        hues = (np.arange(256) * 67 % 180).astype(np.uint8)
+        hues = (np.arange(count) * 67 % 180).astype(np.uint8)
         wheel = np.stack([hues, np.full_like(hues, 200), np.full_like(hues, 230)], -1)
         return cv2.cvtColor(wheel[None], cv2.COLOR_HSV2BGR)[0]
-    table = np.zeros((256, 3), np.uint8)
+    table = np.zeros((count, 3), np.uint8)
     table[: len(palette)] = np.uint8(palette)[:, ::-1]
     return table
 
@@ -133,12 +224,14 @@ def palette_of(facts: dict) -> np.ndarray:
 def draw(
     image: np.ndarray, result: dict, args: argparse.Namespace, facts: dict, palette: np.ndarray
 ) -> np.ndarray:
-    """What is written of one image: its labels, or the image under their colours or boxes."""
+    """What is written of one image: labels, or the image under colours, boxes or its class."""
     if facts['task'] == 'segmentation':
         labels = labels_of(result, image.shape[:2])
         if args.labels:
             return labels
         return cv2.addWeighted(palette[labels], OPACITY, image, 1 - OPACITY, 0)
+    if facts['task'] == 'classification':
+        return under_its_class(image, result['scores'], facts['classes'])
     image = image.copy()
     for box, score, label in boxes_of(result, image.shape[:2], args.score, args.iou):
         x, y = int(box[0]), int(box[1])
@@ -150,13 +243,24 @@ def draw(
     return image
 
 
-def files_of(path: Path) -> list[Path]:
+def under_its_class(image: np.ndarray, scores: np.ndarray, classes: list[str] | None) -> np.ndarray:
+    """The image, at least 160 pixels wide, under a bar with the name and score of its class."""
+    times = max(1, math.ceil(160 / image.shape[1]))
+    image = image.repeat(times, 0).repeat(times, 1)
+    label = int(scores.argmax())
+    bar = np.full((24, image.shape[1], 3), 255, np.uint8)
+    text = f'{classes[label] if classes else label} {scores[label]:.2f}'
+    cv2.putText(bar, text, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1)
+    return np.vstack([bar, image])
+
+
+def find_images(path: Path) -> list[Path]:
     """The file, or the images of the folder."""
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
     if not files or not files[0].is_file():
-        raise ValueError(f'{path} is no image, no video and no folder of images')
+        raise ValueError(f'{path}: expected an image, a video or a folder of images')
     return files
 
 
@@ -172,7 +276,7 @@ def check_outputs(files: list[Path], outputs: list[Path]) -> None:
         taken[output] = file
 
 
-def read(files: list[Path]) -> tuple[Iterator[tuple[str, np.ndarray]], int, float]:
+def open_images(files: list[Path]) -> tuple[Iterator[tuple[str, np.ndarray]], int, float]:
     """Named images of some files, how many there are, and frames a second (0: no video)."""
     path = files[0]
     if path.suffix.lower() in VIDEOS:
@@ -184,7 +288,7 @@ def read(files: list[Path]) -> tuple[Iterator[tuple[str, np.ndarray]], int, floa
             int(video.get(cv2.CAP_PROP_FRAME_COUNT)),
             video.get(cv2.CAP_PROP_FPS),
         )
-    return ((file.stem, read_image(file)) for file in files), len(files), 0.0
+    return ((file.stem, load_image(file)) for file in files), len(files), 0.0
 
 
 def frames_of(video: cv2.VideoCapture, name: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -194,8 +298,11 @@ def frames_of(video: cv2.VideoCapture, name: str) -> Iterator[tuple[str, np.ndar
         number += 1
 
 
-def read_image(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+def load_image(path: Path) -> np.ndarray:
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # a header that promises more pixels than OpenCV takes
+        image = None
     if image is None:
         raise ValueError(f'{path} cannot be read as an image')
     return image
@@ -215,12 +322,16 @@ class Writer:
             raise OSError(f'{self.path} cannot be written')
         self.part = folder / f'.{video}.part.mp4'
         self.video: cv2.VideoWriter | None = None
+        self.frames = 0
 
     def write(self, name: str, picture: np.ndarray) -> None:
         if self.path == self.folder:
             part = self.folder / f'.{name}.part'
-            part.write_bytes(cv2.imencode('.png', picture)[1])
-            part.replace(self.folder / f'{name}.png')
+            try:
+                part.write_bytes(cv2.imencode('.png', picture)[1])
+                part.replace(self.folder / f'{name}.png')
+            finally:
+                part.unlink(missing_ok=True)
             return
         if self.video is None:
             size = (picture.shape[1], picture.shape[0])
@@ -229,11 +340,44 @@ class Writer:
             if not self.video.isOpened():
                 raise OSError(f'{self.path} cannot be written')
         self.video.write(picture)
+        self.frames += 1
 
     def close(self) -> None:
-        if self.video is not None:
-            self.video.release()
-            self.part.replace(self.path)
+        """Give the video its name, if all that was written can be read."""
+        if self.video is None:
+            return
+        self.video.release()  # OpenCV does not say whether the disk took it
+        found = count_frames(self.part)
+        if found != self.frames:
+            raise OSError(
+                f'{self.path}: {found} of {self.frames} frames could be written; is the disk full?'
+            )
+        self.part.replace(self.path)
+
+
+def count_frames(path: Path) -> int:
+    """Frames of a video that can be read."""
+    video, count = cv2.VideoCapture(str(path)), 0
+    while video.isOpened() and video.grab():
+        count += 1
+    video.release()
+    return count
+
+
+def check_whole(path: Path, done: int, total: int) -> None:
+    """Say that frames of a video are missing; an error, unless they are a hundredth at most.
+
+    Some containers announce a few frames more than they hold, by rounding their duration.
+    """
+    if done >= total:
+        return
+    line = (
+        f'{path}: {done} of {total} frames could be read, is the file cut off or damaged? '
+        'Those that were read are written'
+    )
+    if total - done > total * 0.01:
+        raise ValueError(line)
+    print(f'warning: {line}', file=sys.stderr)
 
 
 def progress(done: int, total: int, start: float) -> None:
@@ -254,14 +398,16 @@ def main() -> None:
     if args.batch < 1 or args.batch > 1 and not model.batches:
         raise ValueError(f'--batch {args.batch}; {args.model} takes one image at a time')
     if args.labels and model.facts['task'] != 'segmentation':
-        raise ValueError(f'--labels is for segmentors; {args.model} finds boxes')
-    path = Path(args.input)
-    files = files_of(path)
-    images, total, rate = read(files)
+        raise ValueError(f'--labels is for segmentors; {args.model} is of {model.facts["task"]}')
+    path = Path(args.input).expanduser()
+    files = find_images(path)
+    images, total, rate = open_images(files)
     as_video = rate > 0 and not args.labels
-    folder, suffix = Path(args.out), '.mp4' if as_video else '.png'
-    if as_video or not rate:  # labels of a video are named after its frames
-        check_outputs(files, [folder / f'{file.stem}{suffix}' for file in files])
+    folder, suffix = Path(args.out).expanduser(), '.mp4' if as_video else '.png'
+    written = [folder / f'{file.stem}{suffix}' for file in files]
+    one_each = as_video or not rate  # labels of a video are named after its frames
+    if one_each:
+        check_outputs(files, written)
     writer = Writer(folder, path.stem if as_video else None, rate)
     palette, batch, done, start = palette_of(model.facts), [], 0, time.perf_counter()
 
@@ -274,21 +420,26 @@ def main() -> None:
         progress(done, total, start)
         batch.clear()
 
-    for item in images:
-        batch.append(item)
-        if len(batch) == args.batch:
+    try:
+        for item in images:
+            batch.append(item)
+            if len(batch) == args.batch:
+                flush()
+        if batch:
             flush()
-    if batch:
-        flush()
-    if not done:
-        raise ValueError(f'{path} has no frames')
-    writer.close()
-    print(writer.path)
+        if not done:
+            raise ValueError(f'{path} has no frames')
+        writer.close()
+    finally:
+        writer.part.unlink(missing_ok=True)
+    print(written[0] if one_each and len(files) == 1 else folder)
+    if rate:
+        check_whole(path, done, total)
 
 
 if __name__ == '__main__':
     try:
         main()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError, cv2.error) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)

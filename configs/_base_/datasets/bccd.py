@@ -4,7 +4,7 @@ metainfo = dict(
     classes=('WBC', 'RBC', 'Platelets'), palette=[(142, 36, 170), (229, 57, 53), (0, 137, 123)]
 )
 train_pipeline = [
-    dict(type='mmkd.SeedAugmentation'),
+    dict(type='mmkd.SeedTransforms'),
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=(320, 240), ratio_range=(0.8, 1.4), keep_ratio=True),
@@ -28,7 +28,7 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='mmkd.SeededInfiniteSampler'),
     dataset=dict(
-        type='mmkd.VOCLayoutDataset',
+        type='mmkd.CheckedVOCDataset',
         data_root=data_root,
         ann_file='ImageSets/Main/train.txt',
         data_prefix=dict(sub_data_root=''),
@@ -42,7 +42,7 @@ val_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='mmkd.VOCLayoutDataset',
+        type='mmkd.CheckedVOCDataset',
         data_root=data_root,
         ann_file='ImageSets/Main/val.txt',
         data_prefix=dict(sub_data_root=''),
@@ -52,5 +52,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='CocoMetric', metric='bbox')
+# At most 100 detections an image, for mAP as for AP50: MMDetection's default takes 1,000 for AP50.
+val_evaluator = dict(type='CocoMetric', metric='bbox', proposal_nums=(1, 10, 100))
 test_evaluator = val_evaluator

@@ -1,9 +1,9 @@
 # CamVid in the SegNet layout, at half resolution (240 x 180 of 480 x 360).
 data_root = 'data/camvid'
 crop_size = (180, 240)
-load_labels = dict(type='mmkd.LoadLabels')
+load_labels = dict(type='mmkd.LoadCheckedAnnotations')
 train_pipeline = [
-    dict(type='mmkd.SeedAugmentation'),
+    dict(type='mmkd.SeedTransforms'),
     dict(type='LoadImageFromFile'),
     load_labels,
     dict(type='RandomResize', scale=(240, 180), ratio_range=(0.8, 1.8), keep_ratio=True),
@@ -13,7 +13,7 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 resize = dict(type='Resize', scale=(240, 180), keep_ratio=True)
-test_pipeline = [  # for images of one's own
+test_pipeline = [  # for your images
     dict(type='LoadImageFromFile'),
     resize,
     dict(type='PackSegInputs'),
@@ -32,7 +32,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=8,
+    batch_size=1,  # a batch would need images of one size
     num_workers=1,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -49,5 +49,5 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+val_evaluator = dict(type='mmkd.ExactIoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator

@@ -1,14 +1,14 @@
-# StreetScenes: procedural road scenes, rendered as they are read.
+# StreetScenes: procedural road scenes, rendered as they are loaded.
 crop_size = (192, 256)
 train_pipeline = [
-    dict(type='mmkd.SeedAugmentation'),
-    dict(type='mmkd.LoadStreet'),
+    dict(type='mmkd.SeedTransforms'),
+    dict(type='mmkd.RenderStreet'),
     dict(type='RandomResize', scale=(256, 192), ratio_range=(0.8, 1.8), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
-test_pipeline = [  # for images of one's own
+test_pipeline = [  # for your images
     dict(type='LoadImageFromFile'),
     dict(type='PackSegInputs'),
 ]
@@ -36,9 +36,9 @@ val_dataloader = dict(
         split='val',
         length=100,
         size=(192, 256),
-        pipeline=[dict(type='mmkd.LoadStreet'), dict(type='PackSegInputs')],
+        pipeline=[dict(type='mmkd.RenderStreet'), dict(type='PackSegInputs')],
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+val_evaluator = dict(type='mmkd.ExactIoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator

@@ -1,8 +1,8 @@
-# StreetScenes with boxes: procedural road scenes, rendered as they are read.
+# StreetScenes with boxes: procedural road scenes, rendered as they are loaded.
 image_size = (240, 320)
 train_pipeline = [
-    dict(type='mmkd.SeedAugmentation'),
-    dict(type='mmkd.LoadStreet'),
+    dict(type='mmkd.SeedTransforms'),
+    dict(type='mmkd.RenderStreet'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomResize', scale=(320, 240), ratio_range=(0.8, 1.4), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(320, 240), allow_negative_crop=True),
@@ -11,7 +11,7 @@ train_pipeline = [
 ]
 meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')
 test_pipeline = [
-    dict(type='mmkd.LoadStreet'),
+    dict(type='mmkd.RenderStreet'),
     dict(type='Resize', scale=(320, 240), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=meta_keys),
@@ -23,7 +23,7 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='mmkd.SeededInfiniteSampler'),
     dataset=dict(
-        type='mmkd.StreetScenesDetection',
+        type='mmkd.StreetScenesDet',
         split='train',
         length=4000,
         size=image_size,
@@ -36,7 +36,7 @@ val_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='mmkd.StreetScenesDetection',
+        type='mmkd.StreetScenesDet',
         split='val',
         length=100,
         size=image_size,
@@ -45,5 +45,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='CocoMetric', metric='bbox')
+# At most 100 detections an image, for mAP as for AP50: MMDetection's default takes 1,000 for AP50.
+val_evaluator = dict(type='CocoMetric', metric='bbox', proposal_nums=(1, 10, 100))
 test_evaluator = val_evaluator

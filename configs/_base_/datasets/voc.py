@@ -1,7 +1,7 @@
 # PASCAL VOC: trained on 2007 and 2012 trainval, validated on 2007 test, by COCO's metric and VOC's.
 data_root = 'data/VOCdevkit'
 train_pipeline = [
-    dict(type='mmkd.SeedAugmentation'),
+    dict(type='mmkd.SeedTransforms'),
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Resize', scale=(1000, 600), keep_ratio=True),
@@ -26,7 +26,7 @@ train_dataloader = dict(
         ignore_keys=['dataset_type'],
         datasets=[
             dict(
-                type='mmkd.VOCLayoutDataset',
+                type='mmkd.CheckedVOCDataset',
                 data_root=data_root,
                 ann_file=f'{year}/ImageSets/Main/trainval.txt',
                 data_prefix=dict(sub_data_root=f'{year}/'),
@@ -43,7 +43,7 @@ val_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='mmkd.VOCLayoutDataset',
+        type='mmkd.CheckedVOCDataset',
         data_root=data_root,
         ann_file='VOC2007/ImageSets/Main/test.txt',
         data_prefix=dict(sub_data_root='VOC2007/'),
@@ -52,8 +52,10 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
+# At most 100 detections an image, for COCO's mAP as for AP50. VOC's AP is the area under the curve,
+# as VOC itself defines it since 2010: eleven points lose 1/11 at a recall of exactly 0.3.
 val_evaluator = [
-    dict(type='CocoMetric', metric='bbox'),
-    dict(type='VOCMetric', metric='mAP', eval_mode='11points'),
+    dict(type='CocoMetric', metric='bbox', proposal_nums=(1, 10, 100)),
+    dict(type='VOCMetric', metric='mAP', eval_mode='area'),
 ]
 test_evaluator = val_evaluator

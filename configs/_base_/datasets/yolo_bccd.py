@@ -1,7 +1,7 @@
-# BCCD blood cells under YOLO's augmentation; validated as the other detectors are.
+# BCCD blood cells under YOLO's augmentation; validated like the other detectors.
 _base_ = ['./bccd.py', '../pipelines/yolo_320.py']
 load_pipeline = [
-    dict(type='mmkd.SeedAugmentation'),
+    dict(type='mmkd.SeedTransforms'),
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
 ]
@@ -12,6 +12,6 @@ train_dataloader = dict(
         dataset=dict(_base_.train_dataloader.dataset, pipeline=load_pipeline),
         pipeline=_base_.mosaic_pipeline,
         skip_type_keys=('Mosaic', 'RandomResize', 'RandomCrop'),
-        skip_from_draw=50 * 205,  # of 60 epochs
+        mix_until_sample=50 * 205,  # of 60 epochs
     )
 )

@@ -1,7 +1,7 @@
 # PASCAL VOC under YOLO's augmentation, at 640 x 640.
 _base_ = ['./voc.py', '../pipelines/yolo_640.py']
 load_pipeline = [
-    dict(type='mmkd.SeedAugmentation'),
+    dict(type='mmkd.SeedTransforms'),
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
 ]
@@ -26,7 +26,7 @@ train_dataloader = dict(
         ),
         pipeline=_base_.mosaic_pipeline,
         skip_type_keys=('Mosaic', 'RandomResize', 'RandomCrop'),
-        skip_from_draw=90 * 16551,  # of 100 epochs
+        mix_until_sample=90 * 16551,  # of 100 epochs
     ),
 )
 val_dataloader = dict(batch_size=16, num_workers=4, dataset=dict(pipeline=test_pipeline))

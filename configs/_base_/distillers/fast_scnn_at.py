@@ -3,7 +3,7 @@
 # of class probabilities. beta decays, so the student ends on its own task and the logits. A leaf
 # adds the teacher, any SegFormer of MMSegmentation, and the iteration at which beta is 0.
 #
-# The taps are those of fast_scnn_freq.py, for its reasons.
+# The taps are those of fast_scnn_freq.py, for the reasons given there.
 _base_ = '../models/fast_scnn.py'
 model = dict(
     _delete_=True,

@@ -7,7 +7,7 @@ distill = dict(
     feature=dict(
         student=pyramid,
         teacher=pyramid,
-        teacher_extra=dict(scores=scores),
+        loss_inputs=dict(scores=scores),
         adapter=dict(type='Conv2d', kernel_size=3, padding=1),
         loss=dict(type='FRSFeatureLoss'),
         schedule=warm_up,

@@ -2,5 +2,5 @@
 _base_ = './frs_one_stage.py'
 scores = [f'rpn_head[0][{level}]' for level in range(5)]
 distill = dict(
-    feature=dict(teacher_extra=dict(scores=scores)), head=dict(student=scores, teacher=scores)
+    feature=dict(loss_inputs=dict(scores=scores)), head=dict(student=scores, teacher=scores)
 )

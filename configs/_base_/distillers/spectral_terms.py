@@ -1,4 +1,4 @@
-# The relations that SegFormer draws between patches, for a student that has no attention.
+# The relations that SegFormer draws between patches, for a student without attention.
 #
 # Stage 3 of the teacher, in its last block: there, patches that attend to the same places belong to
 # one object; stage 4's attention gathers on a few patches and shows none (docs/methods.md). Each

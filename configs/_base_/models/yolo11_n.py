@@ -1,4 +1,4 @@
-# YOLO11-n (Jocher & Qiu, 2024) for 20 classes; the other sizes change `scale` alone.
+# YOLO11-n (Jocher & Qiu, 2024) for 20 classes; the other sizes change only `scale`.
 model = dict(
     type='SingleStageDetector',
     data_preprocessor=dict(

@@ -1,15 +1,18 @@
-# YOLO's augmentation at 640 x 640, for mmkd.ScheduledMixDataset: mosaic, of which a random part
-# is seen at 0.5 to 1.5 of its size, while it lasts; then one image. Letterbox, HSV jitter, flip.
+# YOLO's augmentation at 640 x 640, for mmkd.ScheduledMixDataset. First mosaic: a random part of it
+# is shown at 0.5 to 1.5 of its size. Later single images. Then letterbox, HSV jitter and flip.
 #
-# The part lies anywhere, the reference's about the middle; MMDetection's RandomAffine would show
-# the corner alone. Letterbox: an image is scaled to fit, and the data preprocessor fills its batch
-# up with grey, to the right and below. HSV: the reference scales hue, saturation and value by up
-# to 1.5, 70 and 40 %; MMDetection adds, so these are the sums that a middling colour would see.
-# It leaves each of the three out half of the time, and of hue a whole number remains: -1, 0 or 1.
-#
-# When mosaic has ended, the reference goes on to scale and shift its single images at random; here
-# they are only fitted, jittered and flipped. Of cut boxes the reference drops those with less than
-# 10 % of their area left; here all stay that are wider and higher than 2 pixels.
+# Differences to the reference implementation:
+# * The part of the mosaic can lie anywhere; the reference takes it near the centre.
+#   MMDetection's RandomAffine would show only the corner.
+# * Letterbox: an image is scaled to fit, and the data preprocessor pads its batch with grey on the
+#   right and at the bottom.
+# * HSV: the reference scales hue, saturation and value by up to 1.5, 70 and 40 %. MMDetection adds
+#   to them. The numbers here are the sums that a medium colour would get. MMDetection leaves out
+#   each of the three half of the time, and hue changes by -1, 0 or 1.
+# * After mosaic ends, the reference still scales and shifts single images at random. Here they are
+#   only fitted, jittered and flipped.
+# * The reference drops cropped boxes with less than 10 % of their area left. Here boxes stay if
+#   they are wider and higher than 2 pixels.
 mosaic_pipeline = [
     dict(type='Mosaic', img_scale=(640, 640)),
     dict(type='RandomResize', scale=(1280, 1280), ratio_range=(0.5, 1.5), keep_ratio=True),

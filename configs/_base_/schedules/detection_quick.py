@@ -1,4 +1,4 @@
-# The quick schedule with what a detector needs that starts from random weights.
+# The quick schedule, adapted to a detector that starts from random weights.
 _base_ = './quick.py'
 optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=10))
 param_scheduler = [

@@ -1,4 +1,4 @@
-# Norms and what sets a scan's memory do not decay.
+# No weight decay for norms and the scan's step sizes and rates.
 _base_ = './quick.py'
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3),

@@ -1,8 +1,8 @@
 # 258 iterations an epoch (16 551 images, batch 64: four GPUs, 16 images each): 100 epochs.
-# SGD as the reference takes it: learning rate 0.01, momentum 0.937, weight decay
-# 5e-4, gradient clipped at 10; three epochs of warm-up, then linearly to 1 %. Its loss is a sum
-# over 64 images and ours their mean: the same step has the learning rate times 64, and weight
-# decay and the clip divided by 64. Its biases warm up from above, which is left out.
+# The reference's SGD: learning rate 0.01, momentum 0.937, weight decay 5e-4, gradient clipped at
+# 10; three epochs of warm-up, then linearly to 1 %. Its loss is the sum over 64 images, ours the
+# mean. For the same step, the learning rate is multiplied by 64, and weight decay and clip are
+# divided by it. The reference's biases warm up from a higher rate; here they do not.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=0.01 * 64, momentum=0.937, nesterov=True, weight_decay=5e-4 / 64),

@@ -1,56 +1,46 @@
+import re
 from pathlib import Path
 
 import numpy as np
-from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 
-from mmkd.engine.files import link_atomically, remove_partial_checkpoints
+from mmkd.checkpoints.atomic_files import link_atomically
+from mmkd.engine.hooks.unfinished_training_hook import UnfinishedTrainingHook
 from mmkd.registry import HOOKS
+
+_BEST = re.compile(r'best_.+\.pth')  # as CheckpointHook names it
 
 
 @HOOKS.register_module()
 class BestCheckpointHook(Hook):
-    """Keeps ``best.pth`` in the work dir: a fixed name for the best checkpoint so far.
+    """Keep ``best.pth`` in the work dir, a fixed name for the best checkpoint so far.
 
-    MMEngine names the best checkpoint after its score and iteration and deletes the old one
-    before it writes the new one; ``best.pth`` is a hard link that always exists. It holds weights
-    and plain facts, without the histories of logged scalars, so that
-    ``torch.load(weights_only=True)`` opens it anywhere. Until training has ended, a file
-    ``training_unfinished`` stands beside it.
+    MMEngine names the best checkpoint after its score and iteration, and deletes the old one before
+    it writes the new one. ``best.pth`` is a hard link that always exists. It holds weights and
+    plain metadata, without the histories of logged scalars, so ``torch.load(weights_only=True)``
+    opens it everywhere.
 
-    MMEngine writes the checkpoint to resume from before it validates, and does not validate on
-    resume. A training that was cut short there would never score those weights, so they are
-    validated when it goes on.
+    Until training ends, ``best.pth`` is not final. This hook adds
+    :class:`UnfinishedTrainingHook` to the runner, which marks such a work dir.
     """
 
-    # After CheckpointHook has written the best checkpoint of this validation.
+    # Run after CheckpointHook, which writes the best checkpoint of this validation.
     priority = 'LOWEST'
 
-    def before_train(self, runner: Runner) -> None:
-        mark = unfinished_mark(runner.work_dir)
-        was_cut_short = [mark.exists()]
-        broadcast_object_list(was_cut_short)
-        if runner.rank == 0:
-            remove_partial_checkpoints(runner.work_dir)
-            mark.touch()
-        if was_cut_short[0] and _validation_is_due(runner):
-            runner.val_loop.run()
-
-    def after_train(self, runner: Runner) -> None:
-        if runner.rank == 0:
-            unfinished_mark(runner.work_dir).unlink(missing_ok=True)
+    def before_run(self, runner: Runner) -> None:
+        if not any(isinstance(hook, UnfinishedTrainingHook) for hook in runner.hooks):
+            runner.register_hook(UnfinishedTrainingHook())
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        # Where the work dir was moved or copied from, another run may lie by now.
         hub = checkpoint.get('message_hub')
-        facts = hub.get('runtime_info', {}) if isinstance(hub, dict) else {}
-        own = Path(runner.work_dir) / Path(facts.get('best_ckpt') or '').name
-        if own.is_file():
-            facts['best_ckpt'] = str(own)
+        facts = hub.get('runtime_info') if isinstance(hub, dict) else None
+        if isinstance(facts, dict):
+            _drop_foreign_steps(facts)
+            _find_best_again(runner, facts)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        if 'optimizer' in checkpoint:  # one to resume from
+        if 'optimizer' in checkpoint:  # a checkpoint to resume from
             return
         facts = checkpoint['message_hub']['runtime_info']
         checkpoint['message_hub'] = dict(
@@ -63,19 +53,39 @@ class BestCheckpointHook(Hook):
             link_atomically(best, Path(runner.work_dir) / 'best.pth')
 
 
-def unfinished_mark(work_dir: str | Path) -> Path:
-    """The file that stands in a work dir from the start of training to its end."""
-    return Path(work_dir) / 'training_unfinished'
+def _drop_foreign_steps(facts: dict) -> None:
+    # MMEngine deletes the checkpoints of these numbers in time, and a file can record anything.
+    steps = facts.get('keep_ckpt_ids')
+    if steps is not None:
+        facts['keep_ckpt_ids'] = [n for n in steps if type(n) is int]
 
 
-def _validation_is_due(runner: Runner) -> bool:
-    """Whether the training loop validates at the step where it stands, which it does on arrival."""
-    loop = runner.train_loop
-    by_epoch = isinstance(loop, EpochBasedTrainLoop)
-    step, end = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
-    if runner.val_loop is None or step < max(loop.val_begin, 1):
-        return False
-    return step % loop.val_interval == 0 or step == end
+def _find_best_again(runner: Runner, facts: dict) -> None:
+    # MMEngine deletes the recorded file when there is a better one. The path may belong to
+    # another run, if the work dir was moved or copied, and a file can record any path.
+    for key in [k for k in facts if isinstance(k, str) and k.startswith('best_ckpt')]:
+        own = _own_best(runner, facts[key])
+        if own is not None:
+            facts[key] = str(own)
+            continue
+        runner.logger.warning(
+            f'the best checkpoint so far, {facts[key]!r}, is not in {runner.work_dir}; '
+            'the best one is chosen anew from now on'
+        )
+        del facts[key]
+        facts.pop(key.replace('best_ckpt', 'best_score'), None)
+
+
+def _own_best(runner: Runner, noted: object) -> Path | None:
+    """Return the file of that name in the folders that this training writes to, if it is there."""
+    name = Path(noted).name if isinstance(noted, str) else ''
+    outside = [Path(h.out_dir) for h in runner.hooks if getattr(h, 'out_dir', None)]
+    work_dir = Path(runner.work_dir)  # MMEngine writes into a folder of its name below `out_dir`
+    for folder in (work_dir, *outside, *(folder / work_dir.name for folder in outside)):
+        path = folder / name
+        if _BEST.fullmatch(name) and path.is_file() and not path.is_symlink():
+            return path
+    return None
 
 
 def _plain(value: object) -> object:

@@ -5,80 +5,85 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmkd.configs import load_config
-from mmkd.distiller import Distiller
-from mmkd.engine.randomness import random_state_kept
+from mmkd.config.load import load_config
+from mmkd.distillation.distiller import Distiller
+from mmkd.distillation.rng import preserve_rng_state
 from mmkd.engine.wrapping import unwrapped
-from mmkd.errors import UserError
-from mmkd.inference import load_network
+from mmkd.errors import UserError, check_integer, warn_renamed
+from mmkd.openmmlab.inference import load_network
 from mmkd.registry import HOOKS
 from mmkd.visualization.distillation import distillation_picture
+from mmkd.visualization.inspection import input_picture, inspect_image
 from mmkd.visualization.prediction import prediction_picture
-from mmkd.visualization.reading import input_picture, read_image
 
 
 @HOOKS.register_module()
 class DistillVisualizationHook(Hook):
-    """Draws what is being distilled: the same validation images, every ``interval`` iterations.
+    """Draw the distillation on the same validation images every ``interval`` iterations.
 
-    A picture shows the image, the truth, both networks' answers, and what every term compares, see
-    ``mmkd.visualization.distillation``. It goes to the runner's visualizer, and so to each of its
-    backends: ``LocalVisBackend`` writes ``vis_data/vis_image/distillation_INDEX_STEP.png`` in the
-    work dir, TensorBoard's and W&B's show it beside the curves.
+    A picture shows the image, the ground truth, the predictions of both networks and what every
+    term compares, see ``mmkd.visualization.distillation``. It goes to the runner's visualizer and
+    all its backends. ``LocalVisBackend`` writes ``vis_data/vis_image/distillation_INDEX_STEP.png``
+    in the work dir; TensorBoard and W&B show it beside the curves.
 
-    Training is not touched: the weights of a run are the same, to the bit, with and without it.
-    Runs that do not distil are left alone.
+    The hook does not affect training: the weights are equal to the bit with and without it. Runs
+    that do not distil are ignored.
 
     Args:
-        interval: iterations between pictures; the first comes before training, at step 0.
-        images: indices into the validation data set.
-        alone: ``dict(config=..., checkpoint=...)`` of a student that trained alone, whose answers
-            then stand beside the others.
+        interval: Iterations between pictures; the first one is drawn before training, at step 0.
+        images: Indices into the validation dataset.
+        baseline: ``dict(config=..., checkpoint=...)`` of the same student trained without a
+            teacher; its predictions are shown too.
+        alone: Name of ``baseline`` in the previous release.
 
     Raises:
-        UserError: ``interval`` is not positive, or ``alone`` has other keys; or, before training,
-            there are no such images or weights, or the teacher is sharded: the first process alone
-            draws, and it has a part of it only.
+        UserError: ``interval`` is not positive, or ``baseline`` has other keys. Before training:
+            the images or weights do not exist, or the teacher is sharded. Only the first process
+            draws, and it has only a part of a sharded teacher.
     """
 
-    # After the weights of this iteration are final.
+    # Run after the weights of this iteration are final.
     priority = 'LOWEST'
 
     def __init__(
-        self, interval: int = 500, images: Sequence[int] = (0,), alone: Mapping | None = None
+        self,
+        interval: int = 500,
+        images: Sequence[int] = (0,),
+        baseline: Mapping | None = None,
+        alone: Mapping | None = None,
     ) -> None:
-        if not isinstance(interval, int) or interval < 1:
+        if alone is not None:
+            warn_renamed('DistillVisualizationHook.alone', 'baseline')
+            baseline = alone
+        check_integer('DistillVisualizationHook.interval', interval, least=1)
+        named = isinstance(baseline, Mapping) and set(baseline) == {'config', 'checkpoint'}
+        if baseline is not None and not named:
             raise UserError(
-                f'DistillVisualizationHook.interval={interval!r}; allowed: a positive integer'
-            )
-        named = isinstance(alone, Mapping) and set(alone) == {'config', 'checkpoint'}
-        if alone is not None and not named:
-            raise UserError(
-                f'DistillVisualizationHook.alone={alone!r}; '
-                'allowed: dict(config=..., checkpoint=...)'
+                f'DistillVisualizationHook.baseline={baseline!r}: '
+                'expected dict(config=..., checkpoint=...)'
             )
         self.interval = interval
         self.images = tuple(images)
-        self.alone = alone
-        self._alone: dict[int, np.ndarray] = {}
+        self.baseline = baseline
+        self._baseline: dict[int, np.ndarray] = {}
 
     def before_train(self, runner: Runner) -> None:
         distiller = unwrapped(runner.model)
         if not isinstance(distiller, Distiller):
             return
         if distiller.teacher.sharded:
-            raise UserError('DistillVisualizationHook cannot draw a teacher with shard=True')
+            raise UserError('DistillVisualizationHook: expected a teacher with shard=False')
         if runner.val_loop is None:
-            raise UserError('DistillVisualizationHook draws validation images; add val_dataloader')
+            raise UserError('DistillVisualizationHook: expected val_dataloader; add one')
         count = len(runner.val_loop.dataloader.dataset)
         wrong = [index for index in self.images if not 0 <= index < count]
         if wrong:
             raise UserError(
-                f'DistillVisualizationHook.images={list(self.images)}; '
-                f'allowed: from 0 to {count - 1}'
+                f'DistillVisualizationHook.images={list(self.images)}: '
+                f'expected indices from 0 to {count - 1}'
             )
-        if self.alone is not None and runner.rank == 0:
-            self._run_alone(runner)
+        if self.baseline is not None and runner.rank == 0:
+            self._run_baseline(runner)
         if runner.iter == 0:
             self._draw(runner, 0)
 
@@ -93,18 +98,20 @@ class DistillVisualizationHook(Hook):
             self._draw(runner, runner.iter + 1)
 
     @torch.no_grad()
-    def _run_alone(self, runner: Runner) -> None:
+    def _run_baseline(self, runner: Runner) -> None:
         dataset = runner.val_loop.dataloader.dataset
-        with random_state_kept():
+        with preserve_rng_state():
             try:
-                network = load_network(load_config(self.alone['config']), self.alone['checkpoint'])
+                network = load_network(
+                    load_config(self.baseline['config']), self.baseline['checkpoint']
+                )
             except UserError as error:
-                raise UserError(f'DistillVisualizationHook.alone: {error}') from None
+                raise UserError(f'DistillVisualizationHook.baseline: {error}') from None
             for index in self.images:
                 item = dataset[index]
                 batch = dict(inputs=[item['inputs']], data_samples=[item['data_samples']])
                 answer = network.test_step(batch)[0]
-                self._alone[index] = prediction_picture(
+                self._baseline[index] = prediction_picture(
                     input_picture(item), answer, dataset.metainfo
                 )
 
@@ -114,10 +121,10 @@ class DistillVisualizationHook(Hook):
             return
         dataset = runner.val_loop.dataloader.dataset
         training = distiller.training
-        with random_state_kept():
+        with preserve_rng_state():
             distiller.eval()
             for index in self.images:
-                reading = read_image(distiller, dataset[index])
-                picture = distillation_picture(reading, dataset.metainfo, self._alone.get(index))
+                reading = inspect_image(distiller, dataset[index])
+                picture = distillation_picture(reading, dataset.metainfo, self._baseline.get(index))
                 runner.visualizer.add_image(f'distillation_{index}', picture[..., ::-1], step)
             distiller.train(training)

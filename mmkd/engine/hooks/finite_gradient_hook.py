@@ -6,39 +6,38 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.nn.utils import get_total_norm
 
-from mmkd.distiller import Distiller
+from mmkd.distillation.distiller import Distiller
 from mmkd.engine.wrapping import unwrapped
-from mmkd.errors import UserError
+from mmkd.errors import UserError, check_choice
 from mmkd.registry import HOOKS
 
 
 @HOOKS.register_module()
 class FiniteGradientHook(Hook):
-    """Lets no step of the optimiser happen whose gradients are NaN or infinite.
+    """Stop or skip optimizer steps whose gradients are not finite.
 
-    The message names the iteration and the distillation terms that were not finite, with
-    statistics of what they compared. Processes that train together hold the same gradients and
-    decide alike. Under AMP, steps that the gradient scaler itself drops do not count. Weights that
-    are not finite, for instance BatchNorm's averages of a batch that was not, are never written
-    into a checkpoint.
+    The message names the iteration and the distillation terms that were not finite, with statistics
+    of what they compared. Processes that train together hold the same gradients, so they decide
+    alike. Under AMP, steps that the gradient scaler drops do not count. Weights that are not finite
+    are never written to a checkpoint, for example BatchNorm averages of a batch with NaN.
 
     Args:
-        action: ``stop`` ends the training; ``skip`` drops the step, says so, and goes on.
+        action: ``stop`` ends the training; ``skip`` drops the step, logs a warning and continues.
+            The number of dropped steps is logged as ``skipped_steps``.
 
     Raises:
-        UserError: ``action`` is neither; or, in training, what it watches for has happened.
+        UserError: ``action`` is unknown. In training: gradients or weights are not finite.
     """
 
     def __init__(self, action: str = 'stop') -> None:
-        if action not in ('stop', 'skip'):
-            raise UserError(f'FiniteGradientHook.action={action!r}; allowed: stop, skip')
+        check_choice('FiniteGradientHook.action', action, ('stop', 'skip'))
         self.action = action
 
     def before_train(self, runner: Runner) -> None:
         def check(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
             parameters = [p for group in optimizer.param_groups for p in group['params']]
             if getattr(optimizer, 'found_inf', None):
-                return  # a fused optimiser, told so by the gradient scaler, leaves the step out
+                return  # the gradient scaler makes a fused optimizer skip the step
             gradients = [p.grad for p in parameters if p.grad is not None]
             if torch.isfinite(get_total_norm(gradients, norm_type=math.inf)):
                 return
@@ -46,7 +45,11 @@ class FiniteGradientHook(Hook):
             if self.action == 'stop':
                 raise UserError(message)
             runner.logger.warning(f'{message}; the step is skipped')
-            for parameter in parameters:  # an optimiser leaves alone what has no gradient
+            skipped = runner.message_hub.runtime_info.get('skipped_steps', 0) + 1
+            runner.message_hub.update_info('skipped_steps', skipped)
+            for phase in ('train', 'val'):
+                runner.message_hub.update_scalar(f'{phase}/skipped_steps', skipped)
+            for parameter in parameters:  # an optimizer skips parameters without a gradient
                 parameter.grad = None
 
         self.handle = runner.optim_wrapper.optimizer.register_step_pre_hook(check)
@@ -60,7 +63,7 @@ class FiniteGradientHook(Hook):
     ) -> None:
         model = unwrapped(runner.model)
         if isinstance(model, Distiller) and runner.optim_wrapper.should_update():
-            model.not_finite.clear()
+            model.forget_terms()
 
     def after_train(self, runner: Runner) -> None:
         self.handle.remove()
@@ -75,7 +78,7 @@ class FiniteGradientHook(Hook):
 
 def _reason(runner: Runner) -> str:
     model = unwrapped(runner.model)
-    own = list(model.not_finite.values()) if isinstance(model, Distiller) else []
-    # Each process knows of its own images; all are here, for they hold the same gradients.
+    own = list(model.nonfinite_terms().values()) if isinstance(model, Distiller) else []
+    # Each process knows only its images. All processes are here, as they hold the same gradients.
     reasons = dict.fromkeys(reason for found in all_gather_object(own) for reason in found)
     return '; ' + ('; '.join(reasons) or 'no distillation term is the cause')

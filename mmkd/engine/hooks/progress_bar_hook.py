@@ -17,14 +17,14 @@ from mmkd.registry import HOOKS
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """A bar on the terminal instead of a line every few iterations.
+    """Show a progress bar on the terminal instead of a line every few iterations.
 
-    It shows iterations, the time that is left, the current loss with each distillation term's
-    part, and the best score so far. Other messages, validations among them, scroll by above it;
-    the log file keeps all of them. ``tools/train.py`` adds it where its output is a terminal.
+    It shows iterations, remaining time, the current loss with the part of each distillation term,
+    and the best score so far. Other messages, such as validations, scroll above it; the log file
+    keeps all of them. ``tools/train.py`` adds it if the output is a terminal.
     """
 
-    # After everything that logs.
+    # Run after all hooks that log.
     priority = 'LOWEST'
 
     def before_train(self, runner: Runner) -> None:
@@ -42,11 +42,11 @@ class ProgressBarHook(Hook):
             'training', total=runner.max_iters, completed=runner.iter, facts=''
         )
         self.bar.start()
-        # An error leaves the terminal as it was, too.
+        # Restore the terminal after an error too.
         atexit.register(self.bar.stop)
         self.handlers = [h for h in runner.logger.handlers if type(h) is logging.StreamHandler]
         for handler in self.handlers:
-            handler.setStream(sys.stdout)  # which the bar has replaced: lines go above it
+            handler.setStream(sys.stdout)  # the bar has replaced it, so lines go above the bar
             handler.addFilter(_is_no_iteration)
 
     def after_train_iter(

@@ -8,10 +8,10 @@ from mmkd.registry import HOOKS
 
 @HOOKS.register_module()
 class StepSeedHook(Hook):
-    """Seeds PyTorch at every iteration from (seed, rank, iteration).
+    """Seed PyTorch at every iteration from (seed, rank, iteration).
 
-    Dropout and drop-path then depend on the iteration's number alone, so a resumed run draws
-    what the uninterrupted one would have drawn, on every rank.
+    Dropout and drop-path then depend only on the iteration. A resumed run draws the same numbers as
+    an uninterrupted one, on every rank.
     """
 
     priority = 'VERY_HIGH'

@@ -1,12 +1,11 @@
 """VMamba's blocks: a selective scan along four paths through the image in place of attention.
 
-Liu et al., "VMamba: Visual State Space Model", NeurIPS 2024 (https://arxiv.org/abs/2401.10166), in
-the form of its published checkpoints: no gate beside the scan (``v05_noz``) and LayerNorm over the
-channels. Written here from the paper and from the names and shapes of the checkpoints' weights.
+Liu et al., "VMamba: Visual State Space Model", NeurIPS 2024 (https://arxiv.org/abs/2401.10166), as
+in the published checkpoints: no gate beside the scan (``v05_noz``), and LayerNorm over channels.
+Written from the paper and from the names and shapes of the checkpoints' weights.
 
-Shapes: ``M`` samples, ``C`` channels of a block, ``E = ssm_ratio * C`` channels of its scan, ``N``
-states of a channel, ``H`` rows, ``W`` columns, ``L = H * W``. Images are (M, C, H, W) and lie in
-memory with their channels innermost, as every norm and linear layer leaves them.
+Shapes: see :mod:`mmkd.ops`; ``C`` channels of a block, ``E = ssm_ratio * C`` channels of its scan.
+Images are (B, C, H, W) in channels-last memory, as every norm and linear layer leaves them.
 """
 
 import math
@@ -18,20 +17,21 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmkd.ops.attention_readings import ScanInputs
 from mmkd.ops.cross_scan import cross_merge, cross_scan
 from mmkd.ops.selective_scan import selective_scan
 
-# The step sizes of a fresh scan, spread evenly on a logarithmic scale (Gu & Dao, section 3.6).
+# Range of the initial step sizes, log-uniform (Gu & Dao, section 3.6).
 _STEPS = (1e-3, 1e-1)
 
 
 def norm(channels: int) -> LayerNorm2d:
-    """LayerNorm over the channels of an image."""
+    """Return a LayerNorm over the channels of an image."""
     return LayerNorm2d(channels, eps=1e-5)
 
 
 class Linear2d(nn.Linear):
-    """A linear layer over the channels of an image, with the weight (out, in) of ``nn.Linear``."""
+    """Linear layer over the channels of an image; its weight is (out, in) as in ``nn.Linear``."""
 
     def reset_parameters(self) -> None:
         nn.init.trunc_normal_(self.weight, std=0.02)
@@ -43,10 +43,10 @@ class Linear2d(nn.Linear):
 
 
 class FourPathScan(nn.Module):
-    """The selective scan along four paths and the way back; a module so that it can be tapped."""
+    """Selective scan along four paths and back to the image; a module, so that you can tap it."""
 
     backend: str | None = None
-    """Of :func:`mmkd.ops.selective_scan.selective_scan`; an export sets it."""
+    """Backend of :func:`mmkd.ops.selective_scan.selective_scan`; an export sets it."""
 
     def forward(
         self,
@@ -59,27 +59,41 @@ class FourPathScan(nn.Module):
         delta_bias: Tensor,
         grid: tuple[int, int],
     ) -> Tensor:
-        """Scan, turn the paths back and add them up.
+        """Scan, bring the paths back to the image and add them up.
 
         Args:
-            u: Input along the paths of :func:`mmkd.ops.cross_scan.cross_scan`, (M, 4 * E, L).
-            delta: Step sizes before bias and softplus, (M, 4 * E, L).
-            A: Rates, (4 * E, N), negative.
-            B: Input weights, (M, 4, N, L).
-            C: Output weights, (M, 4, N, L).
+            u: Input along the paths of :func:`mmkd.ops.cross_scan.cross_scan`, (B, 4 * E, L).
+            delta: Step sizes before bias and softplus, (B, 4 * E, L).
+            A: Rates, (4 * E, S), negative.
+            B: Input weights, (B, 4, S, L).
+            C: Output weights, (B, 4, S, L).
             D: Skip weights, (4 * E,).
             delta_bias: Added to ``delta``, (4 * E,).
             grid: (H, W).
 
         Returns:
-            (M, E, H, W).
+            (B, E, H, W).
         """
         y = selective_scan(u, delta, A, B, C, D, delta_bias, backend=self.backend)
         return cross_merge(y.unflatten(1, (4, -1)), *grid)
 
+    def read_attention(
+        self,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor,
+        delta_bias: Tensor,
+        grid: tuple[int, int],
+    ) -> ScanInputs:
+        """Return what a tap ``attention(...)`` records of a call of :meth:`forward`."""
+        return ScanInputs(delta, A, B, C, delta_bias, grid)
+
 
 class SS2D(nn.Module):
-    """Mixes positions: projection, depthwise convolution, the scan, norm and projection."""
+    """Mix positions: projection, depthwise convolution, scan, norm and projection."""
 
     def __init__(self, channels: int, ssm_ratio: float, d_state: int) -> None:
         super().__init__()
@@ -103,7 +117,7 @@ class SS2D(nn.Module):
         for weight in (self.x_proj_weight, self.dt_projs_weight):
             nn.init.uniform_(weight, -(weight.shape[2] ** -0.5), weight.shape[2] ** -0.5)
         step = self.dt_projs_bias.uniform_(*map(math.log, _STEPS)).exp()
-        self.dt_projs_bias.copy_(step + (-torch.expm1(-step)).log())  # softplus gives the step
+        self.dt_projs_bias.copy_(step + (-torch.expm1(-step)).log())  # the inverse of softplus
 
     def forward(self, x: Tensor) -> Tensor:
         grid = x.shape[2:]
@@ -131,9 +145,9 @@ class VSSBlock(nn.Module):
     Args:
         channels: C.
         ssm_ratio: E / C.
-        d_state: N.
-        drop_path: probability of skipping either part for a sample in training.
-        with_cp: whether to compute the block anew in the backward pass instead of keeping it.
+        d_state: S.
+        drop_path: Probability to skip either part for a sample during training.
+        with_cp: Whether to recompute the block in the backward pass to save memory.
     """
 
     def __init__(

@@ -14,14 +14,14 @@ from mmkd.registry import MODELS
 
 @dataclass(frozen=True)
 class Size:
-    """Blocks of each stage, channels of the first, and E / C (see ``blocks``)."""
+    """Number of blocks of each stage, channels of the first stage, and E / C (see ``blocks``)."""
 
     depths: tuple[int, int, int, int]
     dims: int
     ssm_ratio: float = 1.0
 
 
-# `s2l5` and `s2l15`, of ssm_ratio 2, are the published names; nano is this project's own.
+# `s2l5` and `s2l15`, with ssm_ratio 2, are the published names; nano is defined here.
 ARCHS = {
     'nano': Size((2, 2, 6, 2), 32),
     'tiny': Size((2, 2, 8, 2), 96),
@@ -37,32 +37,32 @@ ARCHS = {
 class VMamba(BaseModule):
     """VMamba as a backbone: four stages at strides 4, 8, 16 and 32, channels doubling.
 
-    Takes images (M, 3, H, W) of any size from 32 up and yields (M, dims * 2^i, ceil(H / 2^(i+2)),
-    ceil(W / 2^(i+2))) for each stage i of ``out_indices``, through a LayerNorm ``outnorm<i>``. What
-    a stage yields before it, where positions still differ in strength, is the tap
-    ``backbone.layers.<i>.blocks``; what a block's scan is given is given to ``op.scan``.
+    It takes images (B, 3, H, W) of any size from 32 up. For each stage i of ``out_indices`` it
+    returns (B, dims * 2^i, ceil(H / 2^(i+2)), ceil(W / 2^(i+2))), after a LayerNorm ``outnorm<i>``.
+    To tap a stage before that norm, which equalises positions, use ``backbone.layers.<i>.blocks``.
+    To tap the inputs of a block's scan, use ``op.scan``.
 
-    Weights have the names of the published checkpoints, whose ``model`` entry loads by
-    ``init_cfg=dict(type='Pretrained', checkpoint=...)``: its classifier is left out, and output
-    norms that it lacks start fresh. Source: see ``blocks``.
+    Weights have the names of the published checkpoints. Load their ``model`` entry with
+    ``init_cfg=dict(type='Pretrained', checkpoint=...)``. The classifier is left out, and output
+    norms that the file lacks keep their initial values. Source: see ``blocks``.
 
     Args:
-        arch: ``'nano'`` (3 M parameters), ``'tiny'`` (29 M), ``'small'``, ``'base'``, or with a
-            scan of twice the channels ``'tiny_s2l5'``, ``'small_s2l15'``, ``'base_s2l15'``.
-        depths: the stages' numbers of blocks, for a network of another size than ``arch`` names.
-        dims: channels of the first stage, even; with ``depths``.
-        ssm_ratio: channels of the scan over those of its block; with ``depths``, 1 by default.
-        d_state: states of a channel; 1 in every published checkpoint.
-        out_indices: the stages to yield, rising.
-        frozen_stages: how many stages stay as they are, with what comes before; -1 freezes
-            nothing, 0 the patch embedding.
-        drop_path_rate: probability of skipping the last block in training, falling linearly to 0
-            at the first.
-        with_cp: whether blocks are computed anew in the backward pass instead of kept.
-        init_cfg: where the weights start from.
+        arch: ``'nano'`` (3 M parameters), ``'tiny'`` (29 M), ``'small'``, ``'base'``, or with twice
+            the channels in the scan ``'tiny_s2l5'``, ``'small_s2l15'``, ``'base_s2l15'``.
+        depths: Number of blocks of each stage, instead of ``arch``.
+        dims: Channels of the first stage, even; with ``depths``.
+        ssm_ratio: Channels of the scan over those of its block; with ``depths``, 1 by default.
+        d_state: States per channel; 1 in every published checkpoint.
+        out_indices: Stages to return, in rising order.
+        frozen_stages: Number of stages to freeze, with all before them. -1 freezes nothing, 0 the
+            patch embedding.
+        drop_path_rate: Probability to skip the last block during training. It falls linearly to 0
+            at the first block.
+        with_cp: Whether to recompute blocks in the backward pass to save memory.
+        init_cfg: How to initialise the weights.
 
     Raises:
-        UserError: an argument is not allowed; from ``init_weights``, the checkpoint is of another
+        UserError: An argument is invalid. From ``init_weights``: the checkpoint is of another
             network.
     """
 
@@ -82,20 +82,20 @@ class VMamba(BaseModule):
         super().__init__(init_cfg=init_cfg)
         size = _find_size(arch, depths, dims, ssm_ratio)
         if not _is_whole(d_state, 1):
-            raise UserError(f'd_state={d_state!r}; allowed: a whole number above 0')
+            raise UserError(f'd_state={d_state!r}: expected an integer >= 1')
         if not isinstance(drop_path_rate, int | float) or not 0 <= drop_path_rate < 1:
-            raise UserError(f'drop_path_rate={drop_path_rate!r}; allowed: from 0 to below 1')
+            raise UserError(f'drop_path_rate={drop_path_rate!r}: expected a number in [0, 1)')
         listed = isinstance(out_indices, list | tuple) and len(out_indices) > 0
         if not listed or list(out_indices) != [i for i in range(4) if i in out_indices]:
-            raise UserError(f'out_indices={out_indices!r}; allowed: some of 0, 1, 2 and 3, rising')
+            raise UserError(f'out_indices={out_indices!r}: expected some of 0, 1, 2 and 3, rising')
         if frozen_stages not in range(-1, 5):
-            raise UserError(f'frozen_stages={frozen_stages!r}; allowed: -1 to 4')
+            raise UserError(f'frozen_stages={frozen_stages!r}: expected -1 to 4')
         self.out_indices, self.frozen_stages = tuple(out_indices), frozen_stages
         channels = [size.dims * 2**i for i in range(4)]
         last = sum(size.depths) - 1
         rates = [drop_path_rate * i / last for i in range(last + 1)]
         ends = list(accumulate(size.depths))
-        # Names of layers inside a stage or the embedding are those of the published weights.
+        # Names of layers in a stage and in the embedding match the published weights.
         self.patch_embed = _numbered(
             {
                 0: nn.Conv2d(3, size.dims // 2, 3, stride=2, padding=1),
@@ -126,7 +126,7 @@ class VMamba(BaseModule):
         start = self.init_cfg
         if isinstance(start, dict) and start.get('type') == 'Pretrained':
             if not start.get('checkpoint'):
-                raise UserError('backbone.init_cfg.checkpoint is missing; Pretrained needs it')
+                raise UserError('backbone.init_cfg.checkpoint=None: expected a path or URL')
             load_published_weights(self, start['checkpoint'], start.get('prefix', ''))
         else:
             super().init_weights()
@@ -166,20 +166,20 @@ def _find_size(
     given = {name: value for name, value in given.items() if value is not None}
     if arch is not None:
         if arch not in ARCHS:
-            raise UserError(f'arch={arch!r} is no size of VMamba; allowed: {", ".join(ARCHS)}')
+            raise UserError(f'arch={arch!r}: expected a size of VMamba: {", ".join(ARCHS)}')
         if given:
-            raise UserError(f'arch={arch!r} and {", ".join(given)}; allowed: one of the two')
+            raise UserError(f'arch={arch!r} with {", ".join(given)}: expected one of the two')
         return ARCHS[arch]
     if depths is None or dims is None:
-        raise UserError('VMamba needs arch, or depths and dims')
+        raise UserError('VMamba: expected arch, or depths and dims')
     listed = isinstance(depths, list | tuple) and len(depths) == 4
     if not listed or not all(_is_whole(depth, 1) for depth in depths):
-        raise UserError(f'depths={depths!r}; allowed: four numbers of blocks')
+        raise UserError(f'depths={depths!r}: expected four numbers of blocks')
     if not _is_whole(dims, 2) or dims % 2:
-        raise UserError(f'dims={dims!r}; allowed: an even number, that of the first stage')
+        raise UserError(f'dims={dims!r}: expected an even number of channels of the first stage')
     ssm_ratio = 1.0 if ssm_ratio is None else ssm_ratio
     if not isinstance(ssm_ratio, int | float) or ssm_ratio * dims < 1:
-        raise UserError(f'ssm_ratio={ssm_ratio!r}; allowed: a number from 1 / dims up')
+        raise UserError(f'ssm_ratio={ssm_ratio!r}: expected a number >= 1 / dims')
     return Size(tuple(depths), dims, ssm_ratio)
 
 

@@ -1,10 +1,10 @@
 """YOLO11's building blocks.
 
-Jocher & Qiu, "Ultralytics YOLO11", 2024 (https://docs.ultralytics.com/models/yolo11). Written here
-from the published architecture: layer table, block diagrams, and the names and shapes of the
-weights in its checkpoints.
+Jocher & Qiu, "Ultralytics YOLO11", 2024 (https://docs.ultralytics.com/models/yolo11). Written from
+the published architecture: layer table, block diagrams, and the names and shapes of the weights in
+its checkpoints.
 
-All blocks map (N, C_in, H, W) to (N, C_out, H, W); only :func:`conv` with a stride shrinks.
+All blocks map (B, C_in, H, W) to (B, C_out, H, W); only :func:`conv` with a stride shrinks.
 """
 
 import torch
@@ -25,7 +25,7 @@ def conv(
     groups: int = 1,
     act: bool = True,
 ) -> ConvModule:
-    """Convolution, BatchNorm and (with ``act``) SiLU, padded so that stride 1 keeps the size."""
+    """Return convolution, BatchNorm and optional SiLU, padded so that stride 1 keeps the size."""
     module = ConvModule(
         in_channels,
         out_channels,
@@ -36,13 +36,13 @@ def conv(
         norm_cfg=NORM,
         act_cfg=ACTIVATION if act else None,
     )
-    # Or it would draw its weights anew, its own way, after the init_cfg of the part that holds it.
+    # Otherwise ConvModule would initialise its weights again, after its parent's init_cfg.
     module.is_init = True
     return module
 
 
 class Bottleneck(BaseModule):
-    """Two 3x3 convolutions with a shortcut; ``expansion`` gives the channels in between."""
+    """Two 3x3 convolutions with a shortcut; ``expansion`` sets the channels in between."""
 
     def __init__(self, channels: int, expansion: float) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Bottleneck(BaseModule):
 
 
 class C3k(BaseModule):
-    """Cross-stage partial block: two bottlenecks on one half, the other half passes by."""
+    """Cross-stage partial block: two bottlenecks on one half, an identity on the other."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ class C3k2(BaseModule):
     """Cross-stage partial block that keeps the output of every inner block.
 
     Args:
-        num_blocks: how many inner blocks run one after the other.
-        deep_blocks: whether they are C3k or Bottleneck.
-        expansion: an inner block's channels as a fraction of ``out_channels``.
+        num_blocks: Number of inner blocks.
+        deep_blocks: Whether inner blocks are C3k instead of Bottleneck.
+        expansion: Channels of an inner block as a fraction of ``out_channels``.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class C3k2(BaseModule):
 
 
 class SPPF(BaseModule):
-    """Spatial pyramid pooling: three 5x5 max-pools in a row see windows of 5, 9 and 13."""
+    """Spatial pyramid pooling: three 5x5 max-pools in sequence, with windows of 5, 9 and 13."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -119,9 +119,9 @@ class SPPF(BaseModule):
 
 
 class Attention(BaseModule):
-    """Self-attention over positions; keys have half the values' channels.
+    """Self-attention over positions; keys have half the channels of the values.
 
-    A depthwise 3x3 convolution of the values, ``pe``, tells positions apart.
+    A depthwise 3x3 convolution of the values, ``pe``, encodes positions.
     """
 
     def __init__(self, channels: int, num_heads: int) -> None:
@@ -135,7 +135,7 @@ class Attention(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
-        # (N, heads, positions, query + key + value channels)
+        # (B, heads, positions, query + key + value channels)
         qkv = self.qkv(x).view(n, self.num_heads, -1, h * w).transpose(2, 3)
         q, k, v = qkv.split((self.key_dim, self.key_dim, self.value_dim), 3)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(x.shape)
@@ -159,7 +159,7 @@ class PSABlock(BaseModule):
 
 
 class C2PSA(BaseModule):
-    """Cross-stage partial block with ``num_blocks`` of attention on one half of the channels."""
+    """Cross-stage partial block with ``num_blocks`` attention blocks on half of the channels."""
 
     def __init__(self, channels: int, num_blocks: int) -> None:
         super().__init__()

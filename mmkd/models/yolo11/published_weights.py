@@ -1,4 +1,4 @@
-"""From the names of published YOLO11 checkpoints to this package's."""
+"""Convert published YOLO11 checkpoints to this package's weight names."""
 
 import re
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from mmkd.checkpoint import load_weights
-from mmkd.configs import load_config
+from mmkd.checkpoints.load_weights import load_weights
+from mmkd.config.load import load_config
 from mmkd.errors import UserError
 from mmkd.models.yolo11.scales import SCALES
 from mmkd.models.yolo11.yolo11_backbone import YOLO11Backbone
@@ -31,7 +31,7 @@ _HEAD_NAMES = (
     (r'cv3', 'class_branches'),
 )
 _BLOCK_NAMES = ((r'\bcv(\d)\b', r'conv\1'), (r'\bm\b', 'blocks'))
-# The values 0 to 15 of the head's bins, which never change.
+# The constant values 0 to 15 of the head's bins.
 _CONSTANT = 'model.23.dfl.conv.weight'
 
 
@@ -39,14 +39,14 @@ def convert_weights(published: Mapping[str, Tensor]) -> tuple[str, dict[str, Ten
     """Convert a published detection model's state dict.
 
     Args:
-        published: weights by names such as ``model.6.cv1.conv.weight``.
+        published: Weights by names such as ``model.6.cv1.conv.weight``.
 
     Returns:
         The scale, and the weights of the detector in ``configs/_base_/models/yolo11_<scale>.py``
         with the published number of classes, in float32.
 
     Raises:
-        UserError: these are not all the weights of a YOLO11 detection model, or more.
+        UserError: The weights are not exactly those of a YOLO11 detection model.
     """
     renamed = {}
     for name, value in published.items():
@@ -54,7 +54,7 @@ def convert_weights(published: Mapping[str, Tensor]) -> tuple[str, dict[str, Ten
             continue
         match = re.fullmatch(r'model\.(\d+)\.(.+)', name)
         if match is None or int(match[1]) not in _LAYERS or not isinstance(value, Tensor):
-            raise UserError(f'{name} is no weight of a YOLO11 detection model')
+            raise UserError(f'{name}: expected a weight of a YOLO11 detection model')
         layer, inside = int(match[1]), match[2]
         for pattern, replacement in _HEAD_NAMES if layer == 23 else _BLOCK_NAMES:
             inside = re.sub(pattern, replacement, inside)
@@ -67,7 +67,7 @@ def convert_weights(published: Mapping[str, Tensor]) -> tuple[str, dict[str, Ten
     own = network.state_dict()
     unknown = sorted(renamed.keys() - own.keys())
     if unknown:
-        raise UserError(f'YOLO11-{scale} has no weight {unknown[0]}')
+        raise UserError(f'{unknown[0]}: expected a weight of YOLO11-{scale}')
     load_weights(network, {'bbox_head.bins': own['bbox_head.bins'], **renamed}, 'the state dict')
     return scale, own
 
@@ -79,6 +79,6 @@ def _scale_of(weights: Mapping[str, Tensor]) -> str:
         if (size.channels(64), size.repeats(2)) == (width, len(blocks)):
             return name
     raise UserError(
-        f'{width} channels in the stem and {len(blocks)} blocks in layer 2 are no size of YOLO11; '
-        f'allowed: {", ".join(SCALES)}'
+        f'{width} channels in the stem and {len(blocks)} blocks in layer 2: expected a size of '
+        f'YOLO11: {", ".join(SCALES)}'
     )

@@ -1,4 +1,4 @@
-"""The five sizes of YOLO11: how deep, how wide, and with which block."""
+"""The five sizes of YOLO11: depth, width and type of block."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from mmkd.errors import UserError
 
 @dataclass(frozen=True)
 class Scale:
-    """How one size derives from the common plan.
+    """The factors that derive one size from the common plan.
 
     Attributes:
-        depth: factor of a stage's number of blocks.
-        width: factor of a layer's channels.
-        max_channels: the plan's channels are cut to this before ``width`` applies.
-        deep_blocks: whether every C3k2 holds C3k blocks, not only those at stride 16 and 32 of
-            the backbone and the neck's last.
+        depth: Factor of the number of blocks of a stage.
+        width: Factor of the channels of a layer.
+        max_channels: Upper bound on the plan's channels, applied before ``width``.
+        deep_blocks: Whether every C3k2 has C3k blocks, not only those at strides 16 and 32 of the
+            backbone and the last one of the neck.
     """
 
     depth: float
@@ -23,11 +23,11 @@ class Scale:
     deep_blocks: bool
 
     def channels(self, planned: int) -> int:
-        """The channels of a layer that the plan gives ``planned``."""
+        """Return the channels of a layer with ``planned`` channels in the plan."""
         return int(min(planned, self.max_channels) * self.width)
 
     def repeats(self, planned: int) -> int:
-        """The blocks of a stage that the plan gives ``planned``."""
+        """Return the blocks of a stage with ``planned`` blocks in the plan."""
         return round(planned * self.depth)
 
 
@@ -41,11 +41,11 @@ SCALES = {
 
 
 def find_scale(name: str) -> Scale:
-    """The scale called ``name``.
+    """Return the scale called ``name``.
 
     Raises:
-        UserError: there is none.
+        UserError: A scale of that name does not exist.
     """
     if name not in SCALES:
-        raise UserError(f'scale={name!r} is no size of YOLO11; allowed: {", ".join(SCALES)}')
+        raise UserError(f'scale={name!r}: expected a size of YOLO11: {", ".join(SCALES)}')
     return SCALES[name]

@@ -7,7 +7,7 @@ from mmkd.models.yolo11.blocks import C2PSA, SPPF, C3k2, conv
 from mmkd.models.yolo11.scales import find_scale
 from mmkd.registry import MODELS
 
-# PyTorch's own initialisation of convolutions, instead of ConvModule's.
+# PyTorch's default initialisation of convolutions, instead of ConvModule's.
 KAIMING = dict(
     type='Kaiming',
     layer='Conv2d',
@@ -20,15 +20,15 @@ KAIMING = dict(
 
 @MODELS.register_module()
 class YOLO11Backbone(BaseModule):
-    """YOLO11's layers 0 to 10: a stem, four stages, pooling and attention at the end.
+    """YOLO11's layers 0 to 10: a stem, four stages, then pooling and attention.
 
-    Yields layers 4, 6 and 10, at strides 8, 16 and 32. Source: see ``blocks``.
+    It returns layers 4, 6 and 10, at strides 8, 16 and 32. Source: see ``blocks``.
 
     Args:
         scale: ``'n'``, ``'s'``, ``'m'``, ``'l'`` or ``'x'``.
 
     Raises:
-        UserError: ``scale`` is none of them.
+        UserError: ``scale`` is unknown.
     """
 
     tap_aliases = {
@@ -74,7 +74,7 @@ class YOLO11Backbone(BaseModule):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features at strides 8, 16 and 32 of images (N, 3, H, W), H and W multiples of 32."""
+        """Return features at strides 8, 16 and 32 of (B, 3, H, W); H and W are multiples of 32."""
         stride8 = self.stage2(self.stage1(self.stem(x)))
         stride16 = self.stage3(stride8)
         return stride8, stride16, self.stage4(stride16)

@@ -15,9 +15,9 @@ from mmkd.registry import MODELS, TASK_UTILS
 
 _STRIDES = (8, 16, 32)
 _BINS = 16
-# The reference writes its class prior down as objects in an image of this side.
+# The reference defines its class prior as a number of objects in an image of this side.
 _IMAGE_SIDE, _OBJECTS = 640, 5
-# An alignment has the sixth power of an overlap: this counts where even the best is hardly one.
+# Alignment is score^a * IoU^6 and can underflow; eps avoids a division by almost 0.
 _METRIC_EPS = 1e-9
 
 
@@ -25,35 +25,35 @@ _METRIC_EPS = 1e-9
 class YOLO11Head(BaseDenseHead):
     """YOLO11's layer 23: classes by depthwise convolutions, boxes as distributions.
 
-    ``forward`` yields, a level each, class logits (N, num_classes, H, W) and box logits
-    (N, 64, H, W): for left, top, right and bottom in turn, 16 bins over the distance from the
-    cell's centre to that side, 0 to 15 strides.
+    ``forward`` returns for each level class logits (B, num_classes, H, W) and box logits
+    (B, 64, H, W). For left, top, right and bottom in turn there are 16 bins over the distance from
+    the cell's centre to that side, 0 to 15 strides.
 
-    The loss is that of the reference, without its factor N, on MMDetection's parts: task-aligned
-    assignment; each positive's class target and weight is its alignment, scaled so that a ground
-    truth's best prediction has the highest overlap that any of them has; the three terms are
-    divided by the sum of those targets, averaged over the processes and at least 1. It is computed
-    in float32, whatever the autocast type.
+    The loss is the reference's without its factor B, built from MMDetection's parts. Assignment is
+    task-aligned. The class target and weight of each positive is its alignment, scaled so that the
+    best prediction of a ground truth gets that ground truth's highest overlap. The three terms are
+    divided by the sum of these targets, averaged over the processes and at least 1. The loss is
+    computed in float32, also under autocast.
 
-    On the fixture's batch, classes, distributions and assignment equal the reference's. They may
-    not elsewhere: a cell that is among the ten best of several truths goes to the one of highest
-    overlap, which the reference seeks among all truths that the cell lies in, MMDetection among
-    those several; and a cell's centre lies in a truth by more than 0.01 pixels, in the reference
-    by any distance. ``CIoULoss`` counts the aspect ratio only where IoU > 0.5, which makes the box
-    term 0.3 % smaller on the fixture.
+    On the fixture's batch, classes, distributions and assignment equal the reference's. They can
+    differ elsewhere, for two reasons. A cell among the ten best of several ground truths goes to
+    the one with the highest overlap: the reference searches all ground truths around the cell,
+    MMDetection only those several. And MMDetection requires a cell's centre to lie inside a ground
+    truth by more than 0.01 pixels. ``CIoULoss`` counts the aspect ratio only where IoU > 0.5, which
+    makes the box term 0.3 % smaller on the fixture.
 
     Sources: see ``blocks``; Feng et al., "TOOD", ICCV 2021 (assignment); Li et al., "Generalized
     Focal Loss", NeurIPS 2020 (distributions).
 
     Args:
-        num_classes: the data set's classes.
-        scale: the backbone's.
+        num_classes: Number of classes of the dataset.
+        scale: Scale of the backbone.
         loss_cls, loss_bbox, loss_dfl: MMDetection's losses; their weights are the gains.
         train_cfg: ``assigner``, called with ``alpha`` and ``beta``.
         test_cfg: ``score_thr``, ``nms_pre``, ``nms`` and ``max_per_img``.
 
     Raises:
-        UserError: there is no such scale.
+        UserError: ``scale`` is unknown.
     """
 
     tap_aliases = {'yolo': {23: ''}}
@@ -88,7 +88,7 @@ class YOLO11Head(BaseDenseHead):
             )
             for width in widths
         )
-        # A parameter, if a fixed one: the reference counts and saves it.
+        # A frozen parameter instead of a buffer: the reference counts and saves it.
         self.bins = nn.Parameter(torch.arange(float(_BINS)), requires_grad=False)
         self.num_classes = num_classes
         self.cls_out_channels, self.use_sigmoid_cls = num_classes, True  # for BaseDenseHead
@@ -103,7 +103,7 @@ class YOLO11Head(BaseDenseHead):
             self.assigner = TASK_UTILS.build(train_cfg['assigner'])
 
     def init_weights(self) -> None:
-        """Start from boxes of about one stride a side and few objects an image."""
+        """Start with boxes of about one stride per side and few objects per image."""
         super().init_weights()
         for boxes, classes, stride in zip(
             self.box_branches, self.class_branches, _STRIDES, strict=True
@@ -113,14 +113,14 @@ class YOLO11Head(BaseDenseHead):
             nn.init.constant_(classes[-1].bias, math.log(_OBJECTS / self.num_classes / cells))
 
     def forward(self, features: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], ...]:
-        """Class logits and box logits of the levels, see the class."""
+        """Return the class logits and box logits of all levels."""
         return (
             tuple(branch(x) for branch, x in zip(self.class_branches, features, strict=True)),
             tuple(branch(x) for branch, x in zip(self.box_branches, features, strict=True)),
         )
 
     def decode(self, bbox_preds: tuple[Tensor, ...]) -> Tensor:
-        """Boxes x1, y1, x2, y2 in pixels (N, A, 4), not clipped, of the levels' box logits."""
+        """Return boxes x1, y1, x2, y2 in pixels (B, A, 4), not clipped, from box logits."""
         centres = self._priors(bbox_preds)[:, :2]
         distances = _flatten(self._distances(bbox_preds))
         return self.bbox_coder.decode(centres.expand(len(distances), -1, -1), distances)
@@ -128,7 +128,7 @@ class YOLO11Head(BaseDenseHead):
     def predict_by_feat(
         self, cls_scores: tuple[Tensor, ...], bbox_preds: tuple[Tensor, ...], **kwargs: object
     ) -> list[InstanceData]:
-        """Detections of each image, see ``BaseDenseHead``, from what ``forward`` yields."""
+        """Return the detections of each image from the output of ``forward``."""
         return super().predict_by_feat(cls_scores, self._distances(bbox_preds), **kwargs)
 
     def loss_by_feat(
@@ -139,11 +139,11 @@ class YOLO11Head(BaseDenseHead):
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: list[InstanceData] | None = None,
     ) -> dict[str, Tensor]:
-        """``loss_cls``, ``loss_bbox`` and ``loss_dfl`` of what ``forward`` yields.
+        """Return ``loss_cls``, ``loss_bbox`` and ``loss_dfl`` from the output of ``forward``.
 
         Args:
-            batch_gt_instances: ``bboxes`` (G, 4) in pixels and ``labels`` (G,) an image.
-            batch_img_metas, batch_gt_instances_ignore: not used; crowds are background.
+            batch_gt_instances: ``bboxes`` (G, 4) in pixels and ``labels`` (G,) of each image.
+            batch_img_metas, batch_gt_instances_ignore: Not used; crowds are background.
         """
         dtype = torch.promote_types(cls_scores[0].dtype, torch.float32)
         cls_scores = [level.to(dtype) for level in cls_scores]
@@ -180,7 +180,7 @@ class YOLO11Head(BaseDenseHead):
     def _targets(
         self, priors: Tensor, scores: Tensor, boxes: Tensor, truth: InstanceData
     ) -> tuple[Tensor, Tensor]:
-        """Class targets (A, num_classes) and box targets (A, 4) of an image, 0 for background."""
+        """Return class targets (A, num_classes) and box targets (A, 4); 0 for background."""
         centres = priors[:, :2]
         predictions = InstanceData(
             priors=torch.cat((centres, centres), 1),
@@ -204,7 +204,7 @@ class YOLO11Head(BaseDenseHead):
         return class_targets, box_targets
 
     def _priors(self, levels: tuple[Tensor, ...]) -> Tensor:
-        """Centre x, y and stride (twice) of every cell (A, 4), in pixels."""
+        """Return centre x, y and stride (twice) of every cell (A, 4), in pixels."""
         sizes = [level.shape[-2:] for level in levels]
         return torch.cat(
             self.prior_generator.grid_priors(
@@ -213,7 +213,7 @@ class YOLO11Head(BaseDenseHead):
         )
 
     def _distances(self, bbox_preds: tuple[Tensor, ...]) -> list[Tensor]:
-        """The expected distances to the four sides in pixels, (N, 4, H, W) a level."""
+        """Return the expected distances to the four sides in pixels, (B, 4, H, W) per level."""
         bins = self.bins.view(1, 1, -1, 1, 1)
         return [
             (level.unflatten(1, (4, _BINS)).softmax(2) * bins).sum(2) * stride
@@ -228,5 +228,5 @@ def _separable_conv(in_channels: int, out_channels: int) -> DepthwiseSeparableCo
 
 
 def _flatten(levels: list[Tensor]) -> Tensor:
-    """(N, C, H, W) a level to (N, A, C)."""
+    """Reshape (B, C, H, W) per level to (B, A, C)."""
     return torch.cat([level.flatten(2) for level in levels], 2).transpose(1, 2)

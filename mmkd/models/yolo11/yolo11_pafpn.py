@@ -13,15 +13,15 @@ from mmkd.registry import MODELS
 class YOLO11PAFPN(BaseModule):
     """YOLO11's layers 11 to 22: a path down the pyramid and one up again.
 
-    Yields layers 16, 19 and 22, at strides 8, 16 and 32. Numbers without a weight (upsampling,
-    concatenation) have no module and no alias. Source: see ``blocks``; the two paths are those of
-    Liu et al., "Path Aggregation Network for Instance Segmentation", CVPR 2018.
+    It returns layers 16, 19 and 22, at strides 8, 16 and 32. Layers without a weight (upsampling,
+    concatenation) do not have a module or an alias. Source: see ``blocks``. The two paths are those
+    of Liu et al., "Path Aggregation Network for Instance Segmentation", CVPR 2018.
 
     Args:
-        scale: the backbone's.
+        scale: Scale of the backbone.
 
     Raises:
-        UserError: there is no such scale.
+        UserError: ``scale`` is unknown.
     """
 
     tap_aliases = {
@@ -54,7 +54,7 @@ class YOLO11PAFPN(BaseModule):
         )
 
     def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Mixed features of the sizes of ``features``, at strides 8, 16 and 32."""
+        """Return mixed features with the sizes of ``features``, at strides 8, 16 and 32."""
         stride8, stride16, stride32 = features
         middle = self.top_down_blocks[0](torch.cat((_double(stride32), stride16), 1))
         small = self.top_down_blocks[1](torch.cat((_double(middle), stride8), 1))

@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from mmkd.configs import load_config
+from mmkd.config.load import load_config
 from mmkd.models.yolo11.published_weights import convert_weights
 from mmkd.registry import MODELS
 

@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 
-def test_convolutions_start_as_pytorch_starts_them(build):
+def test_yolo11_blocks_convolutions_have_pytorch_initialisation(build):
     """Uniformly within 1 / sqrt(fan in), wherever in the network a convolution lies."""
     network = build('n')
     network.init_weights()

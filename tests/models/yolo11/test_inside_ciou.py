@@ -9,7 +9,7 @@ from mmkd.models.yolo11 import InsideCIoU
 from mmkd.registry import TASK_UTILS
 
 
-def test_by_hand():
+def test_inside_ciou_equals_hand_value():
     truth = torch.tensor([[0.0, 0, 4, 2], [10, 10, 12, 14]])
     boxes = torch.tensor([[0.0, 0, 4, 2], [0, 0, 2, 2], [20, 20, 21, 21]])
     centres = torch.tensor([[1.0, 1], [1, 1], [11, 12]])
@@ -25,7 +25,7 @@ def test_by_hand():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 6))
-def test_positives_are_the_best_of_those_inside(seed, topk):
+def test_inside_assigner_positives_are_best_inside(seed, topk):
     """One ground truth: the assigner takes the ``topk`` best priors inside it, and no other."""
     rng = torch.Generator().manual_seed(seed)
     truth = torch.tensor([[3.0, 2, 12, 9]])
@@ -52,5 +52,5 @@ def test_positives_are_the_best_of_those_inside(seed, topk):
     assert set(result.gt_inds.nonzero()[:, 0].tolist()) == set(best.tolist())
 
 
-def test_nothing_to_overlap():
+def test_inside_ciou_without_boxes_is_empty():
     assert InsideCIoU()(torch.zeros(5, 6), torch.zeros(0, 4)).shape == (5, 0)

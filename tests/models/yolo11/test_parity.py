@@ -6,7 +6,8 @@ from mmengine.structures import InstanceData
 from torch import nn
 from torchvision.ops import box_convert, complete_box_iou_loss
 
-from mmkd.taps import parse_tap, record, resolve_tap
+from mmkd.distillation.recording import record
+from mmkd.distillation.tap import parse_tap, resolve_tap
 
 LAYERS = (6, 8, 13, 16, 19, 22)
 close = dict(rtol=0, atol=1e-4)
@@ -34,7 +35,7 @@ def truth(reference):
         ('x', None, 56966176),
     ],
 )
-def test_parameter_counts_are_the_published(build, scale, of_20_classes, of_80_classes):
+def test_yolo11_parameter_counts_equal_published(build, scale, of_20_classes, of_80_classes):
     with torch.device('meta'):
         for classes, count in ((20, of_20_classes), (80, of_80_classes)):
             found = sum(p.numel() for p in build(scale, classes).parameters())
@@ -42,14 +43,14 @@ def test_parameter_counts_are_the_published(build, scale, of_20_classes, of_80_c
 
 
 @torch.no_grad()
-def test_layers_and_outputs_equal_the_reference(reference):
+def test_yolo11_layers_and_outputs_equal_reference(reference):
     reference = reference('yolo11n')
     network = reference.network
     taps = [resolve_tap(network, parse_tap(f'yolo[{i}]')) for i in LAYERS]
     with record(network, taps) as recording:
         scores, boxes = network(reference.images, mode='tensor')
     for i, tap in zip(LAYERS, taps, strict=True):
-        torch.testing.assert_close(recording.read(tap), reference.tensor(f'layer{i}'), **close)
+        torch.testing.assert_close(recording[tap], reference.tensor(f'layer{i}'), **close)
     torch.testing.assert_close(flat(scores), reference.tensor('scores'), **close)
     torch.testing.assert_close(flat(boxes), reference.tensor('boxes'), **close)
     corners = network.bbox_head.decode(boxes)
@@ -58,7 +59,7 @@ def test_layers_and_outputs_equal_the_reference(reference):
 
 
 @torch.no_grad()
-def test_layers_have_the_channels_that_the_papers_give(build):
+def test_yolo11_layers_have_published_channels(build):
     channels = dict(m=(512, 512, 512, 256, 512, 512), s=(256, 512, 256, 128, 256, 512))
     channels['l'] = channels['m']
     for scale, expected in channels.items():
@@ -66,7 +67,7 @@ def test_layers_have_the_channels_that_the_papers_give(build):
         taps = [resolve_tap(network, parse_tap(f'yolo[{i}]')) for i in LAYERS]
         with record(network, taps) as recording:
             network(torch.zeros(1, 3, 32, 32), mode='tensor')
-        assert tuple(recording.read(tap).shape[1] for tap in taps) == expected
+        assert tuple(recording[tap].shape[1] for tap in taps) == expected
 
 
 class ReferenceCIoULoss(nn.Module):
@@ -77,7 +78,7 @@ class ReferenceCIoULoss(nn.Module):
 
 
 @torch.no_grad()
-def test_loss_equals_the_reference(reference):
+def test_yolo11_loss_equals_reference(reference):
     reference = reference('yolo11n_loss')
     head = reference.network.bbox_head
     outputs = reference.network(reference.images, mode='tensor')
@@ -93,7 +94,7 @@ def test_loss_equals_the_reference(reference):
 
 
 @torch.no_grad()
-def test_positives_are_the_references(reference):
+def test_yolo11_positives_equal_reference(reference):
     reference = reference('yolo11n_loss')
     counted = []
 

@@ -10,7 +10,7 @@ def published(reference):
     return reference('yolo11n').published
 
 
-def test_every_weight_has_its_place(published):
+def test_yolo11_published_weights_every_weight_has_its_place(published):
     scale, weights = convert_weights({k: v.half() for k, v in published.items()})
     assert scale == 'n' and len(weights) == len(published)
     for name, key in (
@@ -37,25 +37,31 @@ def change(name, value=None):
 @pytest.mark.parametrize(
     'apply, message',
     [
-        (change('model.24.conv.weight', torch.ones(1)), 'model.24.conv.weight is no weight'),
-        (change('backbone.conv.weight', torch.ones(1)), 'backbone.conv.weight is no weight'),
-        (change('model.0.conv.weight', 'text'), 'model.0.conv.weight is no weight'),
-        (change('model.8.cv9.conv.weight', torch.ones(1)), 'no weight backbone.stage4.1.conv9'),
+        (
+            change('model.24.conv.weight', torch.ones(1)),
+            'model.24.conv.weight: expected',
+        ),
+        (change('backbone.conv.weight', torch.ones(1)), 'backbone.conv.weight: expected'),
+        (change('model.0.conv.weight', 'text'), 'model.0.conv.weight: expected'),
+        (
+            change('model.8.cv9.conv.weight', torch.ones(1)),
+            'backbone.stage4.1.conv9.*: expected',
+        ),
         (change('model.8.cv1.conv.weight'), '1 of 499 weights are missing'),
         (change('model.8.cv1.bn.bias', torch.ones(3)), r'stage4.1.conv1.bn.bias is \(3,\)'),
-        (change('model.0.conv.weight'), 'no size of YOLO11; allowed: n, s, m, l, x'),
+        (change('model.0.conv.weight'), 'expected a size of YOLO11: n, s, m, l, x'),
         (change('model.23.cv3.0.2.bias'), '1 of 499 weights are missing'),
-        (dict.clear, 'no size of YOLO11'),
+        (dict.clear, 'expected a size of YOLO11'),
     ],
 )
-def test_other_weights_are_refused(published, apply, message):
+def test_yolo11_published_weights_others_are_rejected(published, apply, message):
     apply(published)
     with pytest.raises(UserError, match=message):
         convert_weights(published)
 
 
 @pytest.mark.parametrize('scale', ['s', 'm', 'l', 'x'])
-def test_scales_are_told_apart(scale, monkeypatch):
+def test_yolo11_published_weights_scales_are_told_apart(scale, monkeypatch):
     from mmkd.models.yolo11 import published_weights
     from mmkd.models.yolo11.scales import SCALES
 

@@ -36,7 +36,7 @@ def network(build):
     return network
 
 
-def test_starts_with_few_objects_and_boxes_of_about_a_stride(network):
+def test_yolo11_head_fresh_predicts_few_objects_of_stride_size(network):
     head = network.bbox_head
     branches = zip((8, 16, 32), head.box_branches, head.class_branches, strict=True)
     for stride, boxes, classes in branches:
@@ -46,7 +46,7 @@ def test_starts_with_few_objects_and_boxes_of_about_a_stride(network):
 
 
 @torch.no_grad()
-def test_predicts_what_survives_nms(build):
+def test_yolo11_head_predict_returns_survivors_of_nms(build):
     network = build('n', 3).eval()  # weights that make scores differ
     scores, boxes = network(images(), mode='tensor')
     network.bbox_head.test_cfg.update(score_thr=0.0, max_per_img=40)
@@ -67,7 +67,7 @@ def test_predicts_what_survives_nms(build):
         assert torch.equal(detections.labels, label[keep])
 
 
-def test_targets_by_definition(network):
+def test_yolo11_head_targets_equal_definition(network):
     """Of each ground truth's positives the best aligned has the highest overlap as its target."""
     torch.manual_seed(1)
     seen = {}
@@ -101,7 +101,7 @@ def test_targets_by_definition(network):
 
 
 @pytest.mark.parametrize('samples', [[sample(), sample()], [BOXES, sample()]])
-def test_images_without_objects_train(network, samples):
+def test_yolo11_head_images_without_objects_train(network, samples):
     network.train()
     losses = network.loss(images(), samples)
     sum(losses.values()).backward()
@@ -117,7 +117,7 @@ def test_images_without_objects_train(network, samples):
         torch.testing.assert_close(losses['loss_cls'], expected)
 
 
-def test_one_object_at_a_corner_and_a_flat_one_train(network):
+def test_yolo11_head_corner_and_flat_objects_train(network):
     flat = sample([[0, 0, 3, 3], [10, 10, 90, 10], [-5, -5, 200, 200]], [0, 1, 2])
     losses = network.loss(images(count=1), [flat])
     sum(losses.values()).backward()
@@ -125,7 +125,7 @@ def test_one_object_at_a_corner_and_a_flat_one_train(network):
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.requires_grad)
 
 
-def test_distances_beyond_the_last_bin_aim_just_below_it(network):
+def test_yolo11_head_distances_beyond_last_bin_are_clamped(network):
     """One bin is always left above a target, for the part that does not fall on the bin below."""
     aims = []
 
@@ -139,13 +139,13 @@ def test_distances_beyond_the_last_bin_aim_just_below_it(network):
     assert aims[0].numel() == 40 and (aims[0] - 14.99).abs().max() < 1e-5
 
 
-def test_many_classes_share_a_hundred_channels(build):
+def test_yolo11_head_many_classes_share_100_channels(build):
     with torch.device('meta'):
         head = build('n', 365).bbox_head
     assert {branch[-1].in_channels for branch in head.class_branches} == {100}
 
 
-def test_loss_is_computed_in_float32_under_autocast(network):
+def test_yolo11_head_loss_under_autocast_computes_in_float32(network):
     with torch.no_grad():
         scores, boxes = network(images(), mode='tensor')
         half = [[level.bfloat16() for level in levels] for levels in (scores, boxes)]
@@ -159,7 +159,7 @@ def test_loss_is_computed_in_float32_under_autocast(network):
         torch.testing.assert_close(value, expected[name])
 
 
-def test_learns_one_batch_by_heart(network):
+def test_yolo11_head_overfits_one_batch(network):
     network.train()
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 2e-3)
     values = []
@@ -173,14 +173,14 @@ def test_learns_one_batch_by_heart(network):
         assert last < 0.4 * values[0][name], name
 
 
-def test_unknown_scale_is_refused(build):
-    with pytest.raises(UserError, match="scale='xl' is no size of YOLO11; allowed: n, s, m, l, x"):
+def test_yolo11_head_unknown_scale_is_rejected(build):
+    with pytest.raises(UserError, match="scale='xl': expected a size of YOLO11: n, s, m, l, x"):
         from mmkd.models.yolo11 import YOLO11Backbone
 
         YOLO11Backbone('xl')
 
 
-def test_bins_are_fixed(network):
+def test_yolo11_head_decode_uses_fixed_bins(network):
     assert not network.bbox_head.bins.requires_grad
     level = torch.full((1, 64, 1, 1), -math.inf)
     level.view(4, 16)[torch.arange(4), torch.tensor([0, 15, 3, 1])] = 0.0  # all mass on one bin
@@ -208,7 +208,7 @@ dist.destroy_process_group()
 
 
 @torch.no_grad()
-def test_processes_share_one_normaliser(build, tmp_path):
+def test_yolo11_head_processes_share_one_normaliser(build, tmp_path):
     """Two processes with an image each: the mean of their losses is one process's loss of both."""
     network = build('n', 3).eval()
     head, outputs = network.bbox_head, network(images(), mode='tensor')

@@ -1,0 +1,2 @@
+_base_ = './resnet18_cifar10.py'
+model = dict(backbone=dict(depth=34))

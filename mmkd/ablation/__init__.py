@@ -1,1 +1,0 @@
-"""Ablations: many configs, several seeds, one table (``tools/ablate.py``)."""

@@ -1,0 +1,1 @@
+"""Measure time, memory, complexity and gradients, for the tools in ``tools/analysis``."""

@@ -1,1 +1,0 @@
-"""How the benchmarks and profiles of ``tools/analysis`` take times and memory."""

@@ -1,0 +1,1 @@
+"""Checkpoint files: load them safely, write them atomically."""

@@ -1,0 +1,93 @@
+"""Train several configs with several seeds, except finished runs, and compare them."""
+
+import argparse
+import math
+import signal
+import sys
+from pathlib import Path
+
+from mmkd.checkpoints.atomic_files import write_atomically
+from mmkd.cli.arguments import positive
+from mmkd.errors import UserError
+from mmkd.experiments.class_scores import check_class_scores, class_scores
+from mmkd.experiments.plots import curves, score_bars, to_png
+from mmkd.experiments.queue import is_finished, prepare_teachers, run_all
+from mmkd.experiments.run import find_runs, plan_runs
+from mmkd.experiments.summary import summarise
+from mmkd.experiments.tables import to_csv, to_markdown
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
+    parser.add_argument('configs', nargs='*', help="configs or patterns, quoted: 'configs/*.py'")
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='one run per seed')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='overrides of every config')
+    parser.add_argument('--work-dir', default='work_dirs/ablation', help='runs and results')
+    parser.add_argument(
+        '--threshold', type=float, default=0.0, metavar='GAIN',
+        help="smallest gain that counts, in the metric's unit (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        '--equal-time', type=_factor, metavar='FACTOR',
+        help='also train baselines FACTOR times longer, the cost of a distillation step',
+    )  # fmt: skip
+    parser.add_argument('--jobs', type=positive, default=1, help='trainings at a time')
+    parser.add_argument(
+        '--launcher', choices=['none', 'slurm'], default='none', help='slurm: one job per run'
+    )
+    parser.add_argument('--per-class', action='store_true', help='evaluate IoU by class too')
+    parser.add_argument('--report-only', action='store_true', help='only redraw the report')
+    args = parser.parse_args()
+    if args.equal_time and args.report_only:
+        parser.error('--report-only: expected it without --equal-time, which trains')
+    if bool(args.configs) == args.report_only:
+        parser.error('expected configs to train, or --report-only')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also ends the trainings
+    failures = {}
+    if not args.report_only:
+        runs = plan_runs(args.configs, args.seeds, args.cfg_options, args.work_dir, args.equal_time)
+        if args.per_class:
+            check_class_scores(runs)
+        for run in runs:
+            run.note()
+        waiting = [run for run in runs if not is_finished(run)]
+        prepare_teachers(waiting, args.launcher, _echo)
+        failures = run_all(runs, jobs=args.jobs, launcher=args.launcher, echo=_echo)
+    runs = find_runs(args.work_dir)
+    if not runs:
+        raise UserError(f'--work-dir {args.work_dir}: expected a folder with runs')
+    if args.per_class:
+        check_class_scores(runs)
+    summaries = summarise(runs)
+    scores = class_scores(summaries) if args.per_class else None
+    table = to_markdown(summaries, scores, args.threshold)
+    out = Path(args.work_dir)
+    write_atomically(out / 'ablation.csv', to_csv(runs, args.threshold).encode())
+    write_atomically(out / 'ablation.md', table.encode())
+    write_atomically(out / 'scores.png', to_png(score_bars(summaries)))
+    write_atomically(out / 'curves.png', to_png(curves(summaries)))
+    print(f'\n{table}\n{out}: ablation.csv, ablation.md, scores.png, curves.png')
+    if failures:
+        raise UserError(
+            f'{len(failures)} runs failed: '
+            + '; '.join(f'{run.name} seed {run.seed}: {why}' for run, why in failures.items())
+        )
+
+
+def _factor(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 1 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a number above 1')
+    return value
+
+
+def _echo(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,199 @@
+"""Check a distillation before it trains: teacher, taps, gradients and cost, and a verdict."""
+
+import copy
+import logging
+from collections.abc import Sequence
+from itertools import islice
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from torch import nn
+
+from mmkd.analysis.feature_survey import Feature, describe_tap, survey_features
+from mmkd.analysis.readiness import Readiness, verdict
+from mmkd.analysis.term_gradients import mean_gradients, term_gradients
+from mmkd.analysis.timing import median_ms
+from mmkd.analysis.training_step import training_steps
+from mmkd.checkpoints.load_weights import load_weights
+from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.cli.arguments import config_parser, load_config_from_args, positive
+from mmkd.config.checks import check_dataloaders, settle_worker_options
+from mmkd.config.student import innermost_dataset, is_distillation
+from mmkd.distillation.distiller import Distiller
+from mmkd.distillation.gradient_share import GradientShare
+from mmkd.distillation.load import load_distiller
+from mmkd.distillation.tap import Tap
+from mmkd.distillation.term import Term
+from mmkd.errors import UserError
+from mmkd.losses import ActivationATLoss, FrequencyAttentionLoss
+from mmkd.openmmlab.passes import run_without_loss
+from mmkd.openmmlab.tasks import is_detector, predicts
+
+_BATCHES = 2
+
+
+def score(network: nn.Module, config: Config, count: int) -> tuple[str, float]:
+    """Return the name of the config's first metric and its value, from 0 to 100.
+
+    Args:
+        network: A segmentor, detector or classifier, through its own preprocessing.
+        config: Its ``val_dataloader`` and ``val_evaluator`` are used.
+        count: Number of validation images, the first ones.
+    """
+    loader, metric = copy.deepcopy(config.val_dataloader), config.val_evaluator
+    if isinstance(metric, dict) and 'metrics' in metric:  # one for each of several datasets
+        loader.dataset = innermost_dataset(loader.dataset)
+        metric = metric['metrics'][0]
+    loader.batch_size = 1
+    dataloader = Runner.build_dataloader(loader, seed=0)
+    evaluator = Evaluator(metric)
+    evaluator.dataset_meta = dataloader.dataset.metainfo
+    network.eval()
+    done = 0
+    with torch.no_grad():
+        for batch in islice(dataloader, count):
+            evaluator.process(data_samples=network.val_step(batch), data_batch=batch)
+            done += 1
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # no table of classes
+    metrics = evaluator.evaluate(done)
+    logger.setLevel(level)
+    best = ((config.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    wanted = best if isinstance(best, list) else [best]
+    # With several datasets, the config's name has the dataset before it.
+    chosen = [key for key in metrics for full in wanted if f'/{full}'.endswith(f'/{key}')]
+    name = (chosen or list(metrics))[0]
+    # MMDetection's metrics are fractions, those of the other libraries per cent.
+    return name, float(metrics[name]) * (100 if is_detector(network) else 1)
+
+
+def tapped_features(distiller: Distiller, data: dict) -> dict[str, list[Feature]]:
+    """Return, for each term, what its taps yield on a batch: the student's, then the teacher's."""
+    inputs, samples = data['inputs'], data['data_samples']
+    teacher = distiller.teacher.for_prediction(inputs.device)
+    own = distiller.teacher.inputs(inputs, samples)
+
+    def features(network: nn.Module, batch: tuple, taps: Sequence[Tap]) -> list[Feature]:
+        size = tuple(batch[0].shape[-2:])
+        paths = [str(tap) for tap in taps]
+        return survey_features(network, lambda: run_without_loss(network, *batch), size, paths)
+
+    found = {}
+    for name, term in distiller.distill.items():
+        found[name] = [
+            *features(distiller.student, (inputs, samples), term.student_taps),
+            *features(teacher, own, term.teacher_taps),
+        ]
+    return found
+
+
+def compares_maps(term: Term) -> bool:
+    """Return whether a term compares attention maps."""
+    loss = term.loss
+    attends = isinstance(loss, FrequencyAttentionLoss) and loss.compare == 'attention'
+    return attends or isinstance(loss, ActivationATLoss)
+
+
+def training_length(config: Config) -> int:
+    """Return the number of iterations of a training."""
+    if config.train_cfg.get('max_iters'):
+        return config.train_cfg.max_iters
+    loader = Runner.build_dataloader(config.train_dataloader, seed=0)
+    return config.train_cfg.max_epochs * len(loader)
+
+
+def print_report(found: Readiness, metric: str | None, images: int) -> None:
+    """Print what was found, section by section, and the verdict.
+
+    Args:
+        found: What was found.
+        metric: The name of the scores' metric; None without a score.
+        images: Number of images that were scored.
+    """
+    if found.teacher_score is None:
+        print('\nTeacher: without a head, so without a score')
+    else:
+        score = f'{metric} {found.teacher_score:.1f}'
+        print(f'\nTeacher: {score} on the first {images} validation images')
+    if found.baseline_score is not None:
+        gap = ''
+        if found.teacher_score is not None:
+            gap = f', {found.teacher_score - found.baseline_score:+.1f} to the teacher'
+        print(f'Student without a teacher: {found.baseline_score:.1f}{gap}')
+    for name, features in found.features.items():
+        print(f'\nTerm {name}')
+        for feature in features:
+            print(f'  {describe_tap(feature)}')
+        if name in found.gradients:
+            term = found.gradients[name]
+            print(f"  gradient {term.ratio:.3f} of the task's, cosine {term.cosine:+.2f}")
+    plain, distilled = found.step_ms
+    hours = found.iterations * distilled / 3.6e6
+    print(
+        f'\nA step takes {distilled / plain:.2f} times the step without a teacher; '
+        f'{found.iterations} iterations take {hours:.1f} hours on this machine'
+    )
+    print('\nVerdict')
+    for sentence in verdict(found):
+        print(f'  {sentence}')
+
+
+def main() -> None:
+    parser = config_parser(__doc__)
+    parser.add_argument(
+        '--baseline', help='checkpoint of the same student trained without a teacher'
+    )
+    parser.add_argument('--images', type=positive, default=40, help='validation images to score')
+    args = parser.parse_args()
+    config = load_config_from_args(args)
+    if not is_distillation(config):
+        raise UserError(f'{args.config}: expected a config that distils; mmkd distill writes one')
+    for key in ('train_dataloader', 'val_dataloader', 'val_evaluator'):
+        if not config.get(key):
+            raise UserError(f'{key}={config.get(key)}: expected the data to check on; add it')
+    check_dataloaders(config, 'train_dataloader', 'val_dataloader')
+    for loader in (config.train_dataloader, config.val_dataloader):
+        loader.num_workers = 0
+    settle_worker_options(config)
+    torch.manual_seed(0)
+    distiller = load_distiller(config, None).to(get_device())
+    teacher = distiller.teacher.for_prediction(torch.device(get_device()))
+    metric = teacher_score = baseline_score = None
+    if predicts(teacher):
+        metric, teacher_score = score(teacher, config, args.images)
+    if args.baseline:
+        weights = load_checkpoint_file(args.baseline)
+        load_weights(distiller.student, weights, f'--baseline={args.baseline}')
+        metric, baseline_score = score(distiller.student, config, args.images)
+    batches = [
+        distiller.data_preprocessor(batch, training=True)
+        for batch in islice(Runner.build_dataloader(config.train_dataloader, seed=0), _BATCHES)
+    ]
+    distiller.eval()
+    features = tapped_features(distiller, batches[0])
+    distiller.train()
+    for term in distiller.distill.values():
+        term.schedule_factor = 1.0  # the full weight, wherever its schedule begins
+    gradients = [term_gradients(distiller, b['inputs'], b['data_samples']) for b in batches]
+    for term in distiller.distill.values():
+        if isinstance(term.weight, GradientShare):
+            term.weight.set_iteration(1)  # like nearly every iteration, it measures no gradient
+    steps = training_steps(
+        distiller, config.optim_wrapper, batches[0]['inputs'], batches[0]['data_samples']
+    )
+    times = median_ms({name: steps[name] for name in ('plain', 'distil')}, repeats=3)
+    found = Readiness(
+        teacher_score=teacher_score,
+        baseline_score=baseline_score,
+        gradients=mean_gradients(gradients),
+        features=features,
+        map_terms=[name for name, term in distiller.distill.items() if compares_maps(term)],
+        step_ms=(times['plain'], times['distil']),
+        iterations=training_length(config),
+    )
+    print_report(found, metric, args.images)

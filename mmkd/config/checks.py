@@ -1,0 +1,359 @@
+"""Check a config before training starts, so that mistakes do not cost hours."""
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner
+
+from mmkd.config.student import is_distillation
+from mmkd.config.types import is_kind, type_name
+from mmkd.errors import UserError, check_integer
+from mmkd.registry import HOOKS
+
+_BACKEND_MODULES = dict(
+    TensorboardVisBackend=('tensorboard', 'tensorboardX'),
+    WandbVisBackend=('wandb',),
+    MLflowVisBackend=('mlflow',),
+    ClearMLVisBackend=('clearml',),
+    NeptuneVisBackend=('neptune',),
+    DVCLiveVisBackend=('dvclive',),
+    AimVisBackend=('aim',),
+)
+_SECTIONS = (
+    'model',
+    'train_dataloader',
+    'val_dataloader',
+    'test_dataloader',
+    'optim_wrapper',
+    'train_cfg',
+    'val_cfg',
+    'test_cfg',
+    'default_hooks',
+    'env_cfg',
+    'randomness',
+)
+
+
+def check_library(config: Config) -> None:
+    """Check that MMPretrain, which is an extra, is installed for a config of its networks.
+
+    Raises:
+        UserError: It is not.
+    """
+    if config.get('default_scope') == 'mmpretrain' and find_spec('mmpretrain') is None:
+        raise UserError(
+            "default_scope='mmpretrain': expected MMPretrain to be installed; run "
+            "pip install '.[classification]'"
+        )
+
+
+def check_sections(config: Config) -> None:
+    """Check that the sections of a config are dicts, and the keys and the seed of ``randomness``.
+
+    Raises:
+        UserError: One is not; the message names the key.
+    """
+    for key in _SECTIONS:
+        left_out = key != 'model' and config.get(key) is None
+        if not left_out and not isinstance(config[key], dict):
+            raise UserError(f'{key}={config[key]!r}: expected a dict')
+    for key, hook in (config.get('default_hooks') or {}).items():
+        if not isinstance(hook, dict | None):
+            raise UserError(f'default_hooks.{key}={hook!r}: expected a dict')
+    hooks = config.get('custom_hooks') or []
+    if not isinstance(hooks, list) or not all(isinstance(hook, dict) for hook in hooks):
+        raise UserError(f'custom_hooks={hooks!r}: expected a list of dicts')
+    if is_distillation(config) and not isinstance(config.model.get('student'), dict):
+        raise UserError(f'model.student={config.model.get("student")!r}: expected a dict')
+    # MMEngine reads it last, after a missing teacher has already trained.
+    allowed = list(inspect.signature(Runner.set_randomness).parameters)[1:]
+    for key in config.get('randomness') or {}:
+        if key not in allowed:
+            raise UserError(f'randomness takes no {key!r}: expected {", ".join(allowed)}')
+    seed = (config.get('randomness') or {}).get('seed')
+    if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
+        raise UserError(f'randomness.seed={seed!r}: expected an integer from 0 to {2**32 - 1}')
+
+
+def check_dataloaders(config: Config, *loaders: str) -> None:
+    """Check the batch sizes of dataloaders, and that their datasets exist.
+
+    Raises:
+        UserError: A ``batch_size`` is not an integer >= 1, a ``data_root`` does not exist, no
+            pipeline packs images, or a loop that ends with its data has a sampler that never
+            ends.
+    """
+    for key in loaders:
+        loader = config.get(key) or {}
+        _check_ends(config, key, loader)
+        pipelines = _pipelines(loader.get('dataset'))
+        if pipelines and not any(pipelines):
+            raise UserError(
+                f'{key}.dataset.pipeline=[]: expected transforms that load and pack an image; '
+                'inherit a pipeline, or end yours with PackSegInputs or PackDetInputs'
+            )
+        size = loader.get('batch_size', 1)
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f'{key}.batch_size={size!r}: expected an integer >= 1')
+        for name, root in _data_roots(loader.get('dataset'), f'{key}.dataset'):
+            if '://' not in root and not Path(root).is_dir():
+                raise UserError(
+                    f'{name}={root} does not exist: expected the dataset there; put or link it '
+                    'there, or set another data_root'
+                )
+
+
+def check_loops(config: Config) -> None:
+    """Check that each loop has all of its parts, and the numbers that say how long one is.
+
+    Raises:
+        UserError: A part is missing, or a length or an interval is not an integer, or below 1.
+    """
+    for parts in (
+        ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+        ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    ):
+        missing = [key for key in parts if config.get(key) is None]
+        if missing and len(missing) < len(parts):
+            raise UserError(
+                f'{missing[0]}=None: expected all of {", ".join(parts)}, or none; set it, or set '
+                'the others to None'
+            )
+    loop = config.get('train_cfg') or {}
+    for key in ('max_iters', 'max_epochs', 'val_interval'):
+        if loop.get(key) is not None:
+            check_integer(f'train_cfg.{key}', loop[key], least=1)
+    for name in ('checkpoint', 'logger'):
+        hook = (config.get('default_hooks') or {}).get(name) or {}
+        check_integer(f'default_hooks.{name}.interval', hook.get('interval', 1))
+
+
+def _check_ends(config: Config, key: str, loader: Mapping) -> None:
+    loop = config.get(key.replace('dataloader', 'cfg')) or {}
+    epochs = loop.get('by_epoch', 'EpochBased' in _type_name(loop) or 'max_epochs' in loop)
+    ends = key == 'train_dataloader' and not epochs
+    sampler = _type_name(loader.get('sampler') or loader.get('batch_sampler'))
+    if not ends and sampler.endswith('InfiniteSampler'):
+        loops = 'IterBasedTrainLoop with max_iters, or ' if key == 'train_dataloader' else ''
+        raise UserError(
+            f'{key}.sampler.type={sampler}: expected {loops}a sampler that ends, or the loop goes '
+            f"through the data for ever; set {key}.sampler=dict(type='DefaultSampler')"
+        )
+
+
+def settle_worker_options(config: Config) -> None:
+    """Drop what only data workers take from dataloaders with ``num_workers=0``."""
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = config.get(key) or {}
+        if loader.get('num_workers') == 0:
+            for option in ('persistent_workers', 'prefetch_factor', 'timeout'):
+                loader.pop(option, None)
+
+
+def check_optimizer(config: Config) -> None:
+    """Check the numbers of ``optim_wrapper`` that would end a training, or spoil it, in its step.
+
+    Raises:
+        UserError: a learning rate is negative or not finite, ``accumulative_counts`` is not a
+            number of batches, or mixed precision is asked for without a GPU.
+    """
+    wrapper = config.get('optim_wrapper') or {}
+    if _type_name(wrapper) == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise UserError(
+            'optim_wrapper.type=AmpOptimWrapper: expected a GPU; MMEngine trains in full precision '
+            "on a CPU, so set type='OptimWrapper'"
+        )
+    counts = wrapper.get('accumulative_counts', 1)
+    if type(counts) is not int or counts < 1:
+        raise UserError(
+            f'optim_wrapper.accumulative_counts={counts!r}: expected an integer >= 1; '
+            'set it to 1 to update after every batch'
+        )
+    for key, value in _numbers(wrapper, 'optim_wrapper'):
+        name = key.rpartition('.')[2]
+        if name in ('lr', 'weight_decay', 'lr_mult', 'decay_mult') and not 0 <= value < math.inf:
+            raise UserError(f'{key}={value!r}: expected a finite number of at least 0; change it')
+
+
+def check_class_weights(config: Config) -> None:
+    """Check that lists of class weights have one number a class, in every head of a network.
+
+    The losses of segmentors and classifiers weight the classes. ``loss_cls`` of a detector, or of
+    queries, has a further weight for the background, unless it is sigmoid.
+
+    Raises:
+        UserError: A list has another length; the message names its key.
+    """
+    model = config.get('model') or {}
+    key = 'model.student' if is_distillation(config) else 'model'
+    _check_class_weights(model['student'] if is_distillation(config) else model, key)
+
+
+def _check_class_weights(node: object, key: str) -> None:
+    if isinstance(node, list | tuple):
+        for i, part in enumerate(node):
+            _check_class_weights(part, f'{key}.{i}')
+    if not isinstance(node, Mapping):
+        return
+    for name, part in node.items():
+        _check_class_weights(part, f'{key}.{name}')
+    if type(node.get('num_classes')) is not int:
+        return
+    for name, losses in node.items():
+        if not str(name).startswith('loss'):
+            continue
+        several = isinstance(losses, list | tuple)
+        for i, loss in enumerate(losses if several else [losses]):
+            path = f'{key}.{name}.{i}' if several else f'{key}.{name}'
+            _check_weights_of_loss(loss, path, node, detects=name == 'loss_cls')
+
+
+def _check_weights_of_loss(loss: object, key: str, head: Mapping, detects: bool) -> None:
+    weights = loss.get('class_weight') if isinstance(loss, Mapping) else None
+    if not isinstance(weights, list | tuple):
+        return  # none, one number, or a file
+    classes = head['num_classes']
+    expected, what = head.get('out_channels') or classes, 'one a class'
+    if detects and loss.get('use_sigmoid'):
+        expected = classes
+    elif detects:
+        expected, what = classes + 1, f'one a class ({classes}) and one for the background'
+    if len(weights) != expected:
+        raise UserError(
+            f'{key}.class_weight={list(weights)}: expected {expected} numbers, {what}; change it'
+        )
+
+
+def check_visualizer(config: Config) -> None:
+    """Check that the packages are installed to which a training reports.
+
+    Raises:
+        UserError: one is missing.
+    """
+    backends = (config.get('visualizer') or {}).get('vis_backends') or []
+    for i, backend in enumerate(backends):
+        modules = _BACKEND_MODULES.get(_type_name(backend), ())
+        if modules and not any(map(find_spec, modules)):
+            raise UserError(
+                f'visualizer.vis_backends.{i}.type={_type_name(backend)}: expected {modules[0]} to '
+                f'be installed; run pip install {modules[0]}, or take the backend out'
+            )
+
+
+def _pipelines(dataset: Mapping | None) -> list[list]:
+    """Return the pipelines of a dataset and of those that it wraps, as far as they are stated."""
+    if not isinstance(dataset, Mapping):
+        return []
+    own = [dataset['pipeline']] if dataset.get('pipeline') is not None else []
+    parts = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
+    return own + [pipeline for part in parts for pipeline in _pipelines(part)]
+
+
+def _type_name(part: Mapping | None) -> str:
+    return type_name((part or {}).get('type'))
+
+
+def _numbers(node: object, key: str) -> Iterator[tuple[str, float]]:
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _numbers(value, f'{key}.{name}')
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield key, node
+
+
+def check_training(config: Config) -> None:
+    """Check loops, data, optimizer, class weights, checkpoints and visualizer of a training.
+
+    Raises:
+        UserError: One of them is missing or holds a value that would stop or spoil the training.
+    """
+    check_loops(config)
+    check_dataloaders(config, 'train_dataloader', 'val_dataloader')
+    check_optimizer(config)
+    check_class_weights(config)
+    check_accumulation(config)
+    check_kept_checkpoints(config)
+    check_best_metric(config)
+    check_visualizer(config)
+
+
+def check_accumulation(config: Config) -> None:
+    """Check that no checkpoint is written during an accumulation of gradients.
+
+    Checkpoints do not hold accumulated gradients, so a run cannot resume exactly from such a one.
+
+    Raises:
+        UserError: The interval of checkpoints or of validations does not fit the accumulation.
+    """
+    hook = _checkpoint_hook(config)
+    counts = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    if hook and counts > 1 and hook.get('by_epoch', True):
+        raise UserError(
+            f'default_hooks.checkpoint.by_epoch=True: expected False with optim_wrapper.'
+            f'accumulative_counts={counts}; an epoch can end during an accumulation'
+        )
+    intervals = {'default_hooks.checkpoint.interval': hook.get('interval', -1)}
+    if hook.get('save_best'):  # a run can also resume from a new best checkpoint
+        intervals['train_cfg.val_interval'] = (config.get('train_cfg') or {}).get('val_interval', 1)
+    for key, interval in intervals.items():
+        if interval > 0 and interval % counts:
+            raise UserError(
+                f'{key}={interval}: expected a multiple of '
+                f'optim_wrapper.accumulative_counts={counts}'
+            )
+
+
+def check_kept_checkpoints(config: Config) -> None:
+    """Check that a checkpoint to resume from exists at every moment.
+
+    Raises:
+        UserError: ``CheckpointHook`` keeps only one checkpoint.
+    """
+    if _checkpoint_hook(config).get('max_keep_ckpts') == 1:
+        raise UserError(
+            'default_hooks.checkpoint.max_keep_ckpts=1: expected an integer >= 2, or -1 for all; '
+            'MMEngine deletes the oldest checkpoint before it writes the next'
+        )
+
+
+def check_best_metric(config: Config) -> None:
+    """Check that one metric chooses ``best.pth``.
+
+    Raises:
+        UserError: ``CheckpointHook`` keeps a best checkpoint for each of several metrics.
+    """
+    best = _checkpoint_hook(config).get('save_best')
+    if isinstance(best, list) and len(best) > 1 and has_best_checkpoint_hook(config):
+        raise UserError(
+            f'default_hooks.checkpoint.save_best={best}: expected one metric, which chooses '
+            'best.pth'
+        )
+
+
+def _checkpoint_hook(config: Config) -> dict:
+    return (config.get('default_hooks') or {}).get('checkpoint') or {}
+
+
+def has_best_checkpoint_hook(config: Config) -> bool:
+    """Return whether ``mmkd.BestCheckpointHook`` is a hook.
+
+    That hook keeps ``best.pth`` and brings the one that marks the end of training.
+    """
+    default = config.get('default_hooks') or {}
+    hooks = [*default.values(), *(config.get('custom_hooks') or [])]
+    return any(hook and is_kind(hook['type'], 'BestCheckpointHook', HOOKS) for hook in hooks)
+
+
+def _data_roots(dataset: dict | None, key: str) -> list[tuple[str, str]]:
+    """Return the ``data_root`` of a dataset, and of those that it wraps, by config key."""
+    if not dataset:
+        return []
+    own = [(f'{key}.data_root', dataset['data_root'])] if dataset.get('data_root') else []
+    wrapped = [(f'{key}.dataset', dataset.get('dataset'))]
+    wrapped += [(f'{key}.datasets.{i}', d) for i, d in enumerate(dataset.get('datasets', []))]
+    return own + [found for name, inner in wrapped for found in _data_roots(inner, name)]

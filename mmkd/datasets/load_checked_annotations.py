@@ -1,0 +1,54 @@
+import io
+
+import numpy as np
+from mmengine import fileio
+from mmseg.datasets.transforms import LoadAnnotations
+from PIL import Image
+
+from mmkd.errors import UserError, one_line
+from mmkd.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadCheckedAnnotations(LoadAnnotations):
+    """Load a label like MMSegmentation's ``LoadAnnotations``, and check it against its image.
+
+    Without the check, a label of another size is cropped at another place than its image, and an
+    unknown class is left out of the score. Neither gives a message.
+
+    Known class ids are 0 to ``num_classes - 1``, as the dataset gives it, and 255, which is
+    ignored.
+
+    Raises:
+        UserError: The file is missing or damaged, has another size than the image, or holds an
+            unknown class id; or the dataset does not give ``num_classes``.
+    """
+
+    def transform(self, results: dict) -> dict:
+        path, classes = results['seg_map_path'], results.get('num_classes')
+        if classes is None:
+            raise UserError(
+                'mmkd.LoadCheckedAnnotations: expected a dataset that gives num_classes; use '
+                "type='mmkd.FolderDataset', or the transform LoadAnnotations"
+            )
+        try:
+            mode = Image.open(io.BytesIO(fileio.get(path, backend_args=self.backend_args))).mode
+            results = super().transform(results)
+        except Exception as error:  # damaged bytes make a decoder raise almost anything
+            reason = one_line(error)
+            raise UserError(f'label {path} cannot be read: {reason}') from None
+        if mode[0] in 'IF':  # would be truncated to 8 bits
+            raise UserError(f'label {path} has the mode {mode}: expected one channel of 8 bits')
+        label = results['gt_seg_map']
+        if label.shape != tuple(results['ori_shape']):
+            raise UserError(
+                f'label {path} has the shape {label.shape}: expected '
+                f'{tuple(results["ori_shape"])}, as its image has'
+            )
+        unknown = np.bincount(label.ravel(), minlength=256)[classes:255].nonzero()[0]
+        if unknown.size:
+            raise UserError(
+                f'label {path} holds the class id {classes + unknown[0]}: '
+                f'expected 0 to {classes - 1}, or 255, which is ignored'
+            )
+        return results

@@ -1,0 +1,1 @@
+"""StreetScenes: rendered streets for segmentation and detection, and their renderer."""

@@ -1,0 +1,33 @@
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmkd.distillation.rng import preserve_rng_state
+from mmkd.distillation.sample_batch import lend_batch
+from mmkd.engine.first_batch import load_first_batch
+
+
+class DistillRunner(Runner):
+    """MMEngine's runner, which lends a Distiller images of the training data when it builds it.
+
+    MMEngine builds the model before the data. A Distiller finds the channel counts of its adapters
+    in a pass over a batch, and they must be there before the optimizer is. So the training data are
+    built first, if a Distiller asks for a batch, and serve the training afterwards.
+
+    MMEngine's own runner trains a Distiller as well, whose terms are then tried on noise.
+    """
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        with lend_batch(self._load_batch):
+            return super().build_model(model)
+
+    def _load_batch(self) -> object:
+        loader = self._train_dataloader
+        if loader is None:
+            raise LookupError('the config has no train_dataloader')
+        if not isinstance(loader, DataLoader):
+            different = self._randomness_cfg.get('diff_rank_seed', False)
+            with preserve_rng_state():  # built as MMEngine's loops would build it
+                loader = self.build_dataloader(loader, self.seed, different)
+            self._train_dataloader = loader
+        return load_first_batch(loader)

@@ -1,0 +1,48 @@
+import torch
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmkd.datasets.class_order import classes_of
+from mmkd.distillation.distiller import Distiller
+from mmkd.engine.hooks.check_num_classes_hook import check_num_classes
+from mmkd.engine.wrapping import unwrapped
+from mmkd.errors import UserError
+from mmkd.openmmlab.tasks import predicts
+from mmkd.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ValidateTeacherHook(Hook):
+    """Validate the teacher once before training, through its own preprocessing.
+
+    A wrong checkpoint, class order or normalisation of the teacher then shows before the run, not
+    after it. The score is logged, stored in the checkpoint's ``meta.teacher_score``, and not
+    computed again on resume. A teacher without a head, or with other classes than the data, does
+    not get a score; the log says so. The images have their own size, without the teacher's
+    ``scale``.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        model = unwrapped(runner.model)
+        if not isinstance(model, Distiller) or runner.val_loop is None:
+            return
+        if 'teacher_score' in runner.message_hub.runtime_info:
+            return
+        if not predicts(model.teacher.network):
+            runner.logger.info('the teacher is not scored: it has no head for this data')
+            return
+        try:
+            check_num_classes(model.teacher.network, classes_of(runner.val_dataloader.dataset))
+        except UserError as error:
+            runner.logger.info(f'the teacher is not scored on this data: {error}')
+            return
+        loader, evaluator = runner.val_loop.dataloader, runner.val_loop.evaluator
+        network = model.teacher.for_prediction(torch.device(get_device()))
+        with torch.no_grad():
+            for batch in loader:
+                samples = network.val_step(batch)
+                evaluator.process(data_samples=samples, data_batch=batch)
+        score = {k: float(v) for k, v in evaluator.evaluate(len(loader.dataset)).items()}
+        runner.message_hub.update_info('teacher_score', score)
+        runner.logger.info('teacher: ' + ', '.join(f'{k} {v:.4g}' for k, v in score.items()))

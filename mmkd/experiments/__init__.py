@@ -1,0 +1,1 @@
+"""Ablations: many configs, several seeds, one table (``python -m mmkd ablate``)."""

@@ -1,0 +1,82 @@
+"""Plots of an ablation: scores as bars; scores, losses and weights as curves."""
+
+import io
+import math
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+import matplotlib
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402
+
+from mmkd.experiments.record import RunRecord, load_record  # noqa: E402
+from mmkd.experiments.summary import Summary, baseline  # noqa: E402
+
+
+def score_bars(summaries: Sequence[Summary]) -> plt.Figure:
+    """Draw a bar for each config's mean score, with the standard deviation and each seed.
+
+    A dashed line marks the baseline.
+    """
+    shown = [s for s in summaries if s.last][::-1]
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.32 * len(shown)), layout='constrained')
+    for i, summary in enumerate(shown):
+        spread = stdev(summary.last) if len(summary.last) > 1 else 0.0
+        colour = 'tab:blue' if summary.runs[0].distilled else 'tab:gray'
+        axes.barh(i, mean(summary.last), xerr=spread or None, color=colour, alpha=0.75, capsize=3)
+        axes.plot(summary.last, [i] * len(summary.last), 'k.', markersize=4)
+    baselines = {b.name: b for b in (baseline(s, shown) for s in shown) if b}
+    for other in baselines.values():
+        axes.axvline(mean(other.last), color='tab:gray', linestyle='--', linewidth=1)
+    axes.set_yticks(range(len(shown)), [s.name for s in shown])
+    values = [value for s in shown for value in s.last if math.isfinite(value)]
+    if values:  # zoom in, because runs differ by a few points
+        margin = 0.15 * (max(values) - min(values)) + 0.5
+        axes.set_xlim(max(0.0, min(values) - margin), max(values) + margin)
+        axes.set_xlabel(f'{shown[0].runs[0].metric}, last validation')
+    return figure
+
+
+def curves(summaries: Sequence[Summary]) -> plt.Figure:
+    """Draw scores, task loss, and each term's loss and weight, for each first seed."""
+    shown = [(s, load_record(s.runs[0].folder)) for s in summaries]
+    shown = [(s, record) for s, record in shown if record.train]
+    keys = dict.fromkeys(k for _, record in shown for line in record.train for k in line)
+    terms = [k for k in keys if k.startswith(('distill.', 'weight.'))]
+    panels = ['score', 'task loss', *sorted(terms)]
+    rows = (len(panels) + 1) // 2
+    figure, grid = plt.subplots(
+        rows, 2, figsize=(11, 3 * rows + 0.14 * len(shown)), layout='constrained', squeeze=False
+    )
+    colours = plt.get_cmap('tab20')
+    for axes, title in zip(grid.flat, panels, strict=False):
+        axes.set_title(title, fontsize=10)
+        for i, (summary, record) in enumerate(shown):
+            points = _points(title, record, summary.runs[0].metric)
+            if points:
+                style = '-' if i < 20 else '--'
+                axes.plot(*zip(*points, strict=True), style, color=colours(i % 20), linewidth=1)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.axis('off')
+    handles = [
+        plt.Line2D([], [], color=colours(i % 20), linestyle='-' if i < 20 else '--')
+        for i in range(len(shown))
+    ]
+    names = [f'{s.name}, seed {s.runs[0].seed}' for s, _ in shown]
+    figure.legend(handles, names, loc='outside lower center', ncols=3, fontsize=8)
+    return figure
+
+
+def _points(title: str, record: RunRecord, metric: str) -> list[tuple[int, float]]:
+    if title == 'score':
+        return record.scores(metric)
+    return record.task_loss if title == 'task loss' else record.values(title)
+
+
+def to_png(figure: plt.Figure) -> bytes:
+    """Return the figure as a PNG file and close it."""
+    out = io.BytesIO()
+    figure.savefig(out, format='png', dpi=110)
+    plt.close(figure)
+    return out.getvalue()

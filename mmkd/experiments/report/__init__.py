@@ -1,0 +1,1 @@
+"""Report finished runs as one page (``python -m mmkd report``)."""

@@ -1,0 +1,160 @@
+"""The report's tables: one row per run, and IoU with one row per class."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from math import nan
+from statistics import mean
+
+from mmkd.experiments.report.markup import dot, named, signed
+from mmkd.experiments.summary import Summary, baseline, decimals
+from mmkd.experiments.tables import format_interval, format_mean_std
+from mmkd.experiments.verdict import gain
+
+
+def results_section(
+    summaries: Sequence[Summary],
+    roles: Mapping[str, str],
+    colours: Mapping[str, int],
+    parameters: Mapping[str, int],
+) -> str:
+    """Return a table with a row for every run, sortable by every column.
+
+    Args:
+        summaries: The rows.
+        roles, colours, parameters: By name of the run.
+    """
+    metrics = ', '.join(dict.fromkeys(s.runs[0].metric for s in summaries))
+    columns = [
+        ('Run', 'text', ''),
+        (metrics, 'number', ''),
+        ('Δ vs. baseline', 'number', ''),
+        ('95 % interval', 'number', 'minor'),
+        ('Best', 'number', 'minor'),
+        ('Parameters', 'number', 'minor'),
+        ('Length', 'number', 'minor'),
+        ('Step', 'number', 'minor'),
+    ]
+    heads = ''.join(
+        f'<th scope="col" data-kind="{kind}" class="{css}">'
+        f'<button class="sort">{escape(name)}</button></th>'
+        for name, kind, css in columns
+    )
+    rows = []
+    for summary in summaries:
+        run = summary.runs[0]
+        found = gain(summary, summaries)
+        gap = found and found.mean
+        state = roles[summary.name]
+        if len(summary.last) > 1:
+            state += f', {len(summary.last)} seeds'
+        if summary.unfinished:
+            seeds = ', '.join(map(str, summary.unfinished))
+            state += f', seed {seeds} unfinished'
+        if summary.skipped:
+            state += f', {summary.skipped} steps skipped'
+        count, places = parameters.get(summary.name), decimals(summary, summaries)
+        interval = format_interval(found, places) if found else ''
+        best = f'{mean(summary.best):.{places}f}' if summary.best else '–'
+        cells = [
+            (
+                summary.name,
+                f'{dot(colours[summary.name])}{named(summary.name)}'
+                f'<span class="role">{escape(state)}</span>',
+                'run',
+            ),
+            (
+                _mean(summary.last),
+                f'<span class="score">{format_mean_std(summary.last, places)}</span>',
+                '',
+            ),
+            (gap, signed(gap, 'span', places) or '–', ''),
+            (found.interval[0] if interval else None, interval or '–', 'minor'),
+            (_mean(summary.best), best, 'minor'),
+            (count, f'{count / 1e6:.2f} M' if count else '–', 'minor'),
+            (
+                run.length,
+                f'{escape(str(run.length))} {"epochs" if run.by_epoch else "its"}',
+                'minor',
+            ),
+            (summary.step_ms, f'{summary.step_ms:.0f} ms' if summary.step_ms else '–', 'minor'),
+        ]
+        body = ''.join(
+            f'<td class="{css}" data-value="{"" if _unknown(value) else escape(str(value))}">'
+            f'{html}</td>'
+            for value, html, css in cells
+        )
+        rows.append(f'<tr>{body}</tr>')
+    return (
+        '<p class="note">Last validation: mean over seeds and standard deviation. Δ vs. baseline '
+        'is the mean difference, seed by seed, to the same student, trained as long, without a '
+        'teacher. Its interval needs two seeds or more. Click a column to sort by it.</p>'
+        f'<table class="results sortable"><thead><tr>{heads}</tr></thead>'
+        f'<tbody>{"".join(rows)}</tbody></table>'
+    )
+
+
+def classes_section(
+    summaries: Sequence[Summary],
+    classes: Mapping[str, Mapping[str, Sequence[float]]],
+) -> str:
+    """Return the IoU of every class, for distilled students as a difference to the baseline.
+
+    Args:
+        summaries: The columns; those without a name in ``classes`` are left out.
+        classes: IoU over seeds, by name and class.
+    """
+    shown = [s for s in summaries if s.name in classes]
+    baselines = {s.name: baseline(s, summaries) for s in shown}
+    means = {n: {c: _known_mean(v) for c, v in by.items()} for n, by in classes.items()}
+    rows, largest = [], 1e-9
+    for summary in shown:
+        against = baselines[summary.name]
+        if against and against.name in means:
+            gaps = (v - means[against.name].get(c, nan) for c, v in means[summary.name].items())
+            largest = max([largest, *(abs(gap) for gap in gaps if gap == gap)])
+    for name in dict.fromkeys(c for by in means.values() for c in by):
+        cells = [f'<td data-value="{escape(name)}">{escape(name)}</td>']
+        for summary in shown:
+            value, against = means[summary.name].get(name, nan), baselines[summary.name]
+            if value != value:
+                cells.append('<td data-value="">–</td>')
+            elif against is None or against.name not in means:
+                cells.append(f'<td data-value="{value}">{value:.1f}</td>')
+            else:
+                gap = value - means[against.name].get(name, nan)
+                if gap != gap:
+                    cells.append(f'<td data-value="{value}">{value:.1f}</td>')
+                    continue
+                cells.append(
+                    f'<td class="delta {"minus" if gap < 0 else ""}" data-value="{gap}" '
+                    f'title="IoU {value:.1f}" style="--size: {abs(gap) / largest:.3f}">'
+                    f'<span>{_points(gap)}</span></td>'
+                )
+        rows.append(f'<tr>{"".join(cells)}</tr>')
+    heads = ''.join(
+        f'<th scope="col" data-kind="{kind}"><button class="sort">{named(name)}</button></th>'
+        for name, kind in [('Class', 'text'), *((s.name, 'number') for s in shown)]
+    )
+    return (
+        '<p class="note">IoU in percent; for a distilled student, its difference to the baseline '
+        'in points.</p><div class="scroll" tabindex="0">'
+        f'<table class="classes sortable"><thead><tr>{heads}</tr></thead>'
+        f'<tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return mean(values) if values else None
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    """Return the mean over the seeds that have a value, NaN where none has."""
+    return mean([value for value in values if value == value] or [nan])
+
+
+def _unknown(value: object) -> bool:
+    return value is None or value != value
+
+
+def _points(gap: float) -> str:
+    return f'{gap:+.1f}' if round(gap, 1) else '0.0'

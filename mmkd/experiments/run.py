@@ -1,0 +1,411 @@
+"""The runs of an ablation: one for each config and seed, each in its own folder."""
+
+import argparse
+import glob
+import hashlib
+import json
+import math
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+
+from mmkd.checkpoints.atomic_files import find_last_checkpoint, write_atomically
+from mmkd.config.checks import has_best_checkpoint_hook
+from mmkd.config.load import ROOT, load_config, load_work_dir_config
+from mmkd.config.options import ConfigOptions, merge_options
+from mmkd.config.student import is_distillation, model_config
+from mmkd.errors import UserError
+from mmkd.experiments.equal_time import stretch_training
+from mmkd.experiments.record import load_record
+from mmkd.teachers import (
+    check_teacher_keys,
+    check_weights_exist,
+    teacher_kind,
+    teacher_weights,
+)
+from mmkd.version import __version__
+
+_NOTE = 'run.json'
+_EXPECTED = dict(
+    folder='text', config='text', fingerprint='text', comparable='text', metric='text',
+    commit='text', seed='an integer', length='a number above 0', by_epoch='true or false',
+    options='a list of texts', teacher='null, or a config and a checkpoint',
+    rule='greater or less', setup='texts by name',
+)  # fmt: skip
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+_FITS = dict.fromkeys(
+    ('folder', 'config', 'fingerprint', 'comparable', 'metric', 'commit'), _is_text
+) | dict(
+    seed=lambda value: type(value) is int,
+    length=lambda value: type(value) in (int, float) and 0 < value < math.inf,
+    by_epoch=lambda value: isinstance(value, bool),
+    options=_are_texts,
+    teacher=lambda value: value is None or _are_texts(value) and len(value) == 2,
+    rule=lambda value: value in ('greater', 'less'),
+    setup=lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+)
+_DISTILLATION_KEYS = ('model.teacher.', 'model.distill.')
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, and the keys by which its results are compared.
+
+    It is saved in its folder before it starts, so a report needs nothing else.
+    """
+
+    folder: Path
+    config: str
+    seed: int
+    options: tuple[str, ...]
+    fingerprint: str
+    """Hash of the config without the seed, and of the teacher's; all seeds of a run share it."""
+    comparable: str
+    """Hash of what two runs must share to be compared: student, start, data, length, metric."""
+    teacher: tuple[str, str] | None
+    """Config, or other name, and weights of the teacher; None for a training without one."""
+    metric: str
+    length: int
+    by_epoch: bool
+    """Whether ``length`` counts epochs instead of iters."""
+    commit: str
+    """mmkd's commit that trains it; several, separated by spaces, if a later one resumed it."""
+    setup: dict[str, str] = field(default_factory=dict, compare=False)
+    """The parts that ``comparable`` hashes, by name; empty in files of earlier versions."""
+    rule: str = 'greater'
+    """Whether a ``greater`` or a ``less`` value of the metric is the better one."""
+
+    @property
+    def distilled(self) -> bool:
+        return self.teacher is not None
+
+    def best(self, scores: Iterable[float]) -> float:
+        """Return the best of some values of the run's metric, NaN if all are NaN."""
+        known = [score for score in scores if score == score]
+        return (min if self.rule == 'less' else max)(known, default=float('nan'))
+
+    @property
+    def family(self) -> Path:
+        """The folder that holds its seeds; outside an ablation, its own folder."""
+        of_seed = self.folder.name == f'seed_{self.seed}'
+        return self.folder.parent if of_seed else self.folder
+
+    @property
+    def name(self) -> str:
+        """The config's name, which its seeds share; outside an ablation, the folder's name."""
+        return self.family.name
+
+    @property
+    def last_checkpoint(self) -> str:
+        """Return the path of the last checkpoint.
+
+        Raises:
+            UserError: A checkpoint does not exist.
+        """
+        path = find_last_checkpoint(self.folder)
+        if path is None:
+            raise UserError(f'{self.folder}: expected a checkpoint of its run; train it')
+        return path
+
+    def note(self) -> None:
+        """Save the run in its folder.
+
+        Raises:
+            UserError: The folder, or that of another seed, holds a run of another config.
+        """
+        for note in sorted(self.family.glob(f'seed_*/{_NOTE}')):
+            earlier = load_run(note.parent)
+            if earlier.fingerprint != self.fingerprint:
+                raise UserError(
+                    f'{earlier.folder} holds a run of {earlier.config} before a change: expected '
+                    'the same config; remove the folder, or choose another --work-dir'
+                )
+        if not (self.folder / _NOTE).is_file():
+            self._write()
+
+    def note_commit(self) -> None:
+        """Add this run's commit to the saved ones that have left a checkpoint."""
+        kept = load_run(self.folder).commit.split() if find_last_checkpoint(self.folder) else []
+        replace(self, commit=' '.join(dict.fromkeys([*kept, self.commit])))._write()
+
+    def _write(self) -> None:
+        facts = asdict(self) | dict(folder=self.folder.name)
+        write_atomically(self.folder / _NOTE, (json.dumps(facts, indent=1) + '\n').encode())
+
+
+def load_run(folder: Path) -> Run:
+    """Load the run that is saved in ``folder``.
+
+    Raises:
+        UserError: The file was written by another version of mmkd, or holds what no run has.
+    """
+    path = folder / _NOTE
+    try:
+        facts = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} cannot be read: {error}; remove the folder') from None
+    names = {key.name for key in fields(Run)}
+    if not isinstance(facts, dict) or not names - {'rule', 'setup'} <= facts.keys() <= names:
+        raise UserError(
+            f'{path} is of another version of mmkd: expected this one; remove the folder '
+            'or choose another'
+        )
+    facts = dict(setup={}, rule=_rule(facts['metric'], None)) | facts
+    for key, fits in _FITS.items():
+        if not fits(facts[key]):
+            raise UserError(
+                f'{path}: {key}={str(facts[key])[:80]!r}: expected {_EXPECTED[key]}; '
+                'remove the folder, or restore the file'
+            )
+    lists = ('options', 'teacher')
+    tuples = {key: tuple(facts[key]) for key in lists if facts[key] is not None}
+    return Run(**facts | dict(folder=folder, **tuples))
+
+
+def find_runs(work_dir: str | Path) -> list[Run]:
+    """Return all saved runs under an ablation's work dir, by name and seed."""
+    notes = Path(work_dir).glob(f'*/seed_*/{_NOTE}')
+    return sorted((load_run(note.parent) for note in notes), key=lambda r: (r.name, r.seed))
+
+
+def runs_in(folder: str | Path) -> list[Run]:
+    """Return the runs of a work dir: of an ablation, of one of its runs, or of a single training.
+
+    Raises:
+        UserError: The folder does not hold a training.
+    """
+    folder = Path(folder).resolve()
+    if (folder / _NOTE).is_file():
+        return [load_run(folder)]
+    runs = find_runs(folder)
+    if runs:
+        return runs
+    record = load_record(folder)
+    if not record.train and not record.val:
+        raise UserError(f'{folder}: expected the work dir of a training or an ablation')
+    config = load_work_dir_config(folder)
+    if config.get('resume'):
+        config.load_from = _first_load_from(folder)
+    seed = config.get('randomness', {}).get('seed', 0)
+    # The commit that trained it is unknown.
+    return [replace(_of_config(config, config.filename, folder, seed, ()), commit='')]
+
+
+def plan_runs(
+    patterns: Sequence[str],
+    seeds: Sequence[int],
+    options: Sequence[str],
+    work_dir: str | Path,
+    equal_time: float | None = None,
+) -> list[Run]:
+    """Return the runs of an ablation, seed by seed, so that a first table is ready early.
+
+    Args:
+        patterns: Config files, or patterns of them, relative to the working directory or to mmkd.
+        seeds: Each config gets one run per seed.
+        options: Overrides of every config, as ``key=value``. Those of ``model.teacher`` and
+            ``model.distill`` apply only to configs that distil.
+        work_dir: The ablation's folder.
+
+    Raises:
+        UserError: A pattern matches nothing; two configs have the same name; an override does not
+            fit or sets the seed; or a config does not give the metric of its best checkpoint, or
+            does not have the hook that marks the end of a run.
+    """
+    for option in options:
+        if option.startswith('randomness.seed='):
+            raise UserError(f'--cfg-options {option}: expected the seeds in --seeds')
+    paths = [path for pattern in patterns for path in _matches(pattern)]
+    paths = list(dict.fromkeys(paths))
+    names = [Path(path).stem for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f'two configs are named {name}: expected different names; rename one')
+    seeds, work_dir = dict.fromkeys(seeds), Path(work_dir)
+    if equal_time is None:
+        return [_plan(path, seed, options, work_dir) for seed in seeds for path in paths]
+    runs = []
+    for seed in seeds:
+        planned = [_plan(path, seed, options, work_dir) for path in paths]
+        runs += planned
+        runs += [
+            _plan(run.config, seed, options, work_dir, equal_time)
+            for run in planned
+            if not run.distilled
+        ]
+    if all(run.distilled for run in runs):
+        raise UserError(
+            f'--equal-time={equal_time:g}: expected a config that does not distil, to train it '
+            "longer; add the baseline's"
+        )
+    return runs
+
+
+def by_config(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Return the runs of each config by its name; equal names get their folder as a prefix."""
+    families: dict[Path, list[Run]] = {}
+    for run in runs:
+        families.setdefault(run.family, []).append(run)
+    return {_short(family, families): seeds for family, seeds in families.items()}
+
+
+def _short(path: Path, paths: Iterable[Path]) -> str:
+    """Return the shortest end of ``path`` that differs from the others."""
+    others = [other for other in paths if other != path]
+    for parts in range(1, len(path.parts)):
+        end = path.parts[-parts:]
+        if all(other.parts[-parts:] != end for other in others):
+            return '/'.join(end)
+    return str(path)
+
+
+def _plan(
+    path: str, seed: int, options: Sequence[str], work_dir: Path, longer: float | None = None
+) -> Run:
+    config, name = load_config(path), Path(path).stem
+    if not is_distillation(config):
+        options = [option for option in options if not option.startswith(_DISTILLATION_KEYS)]
+    merge_options(config, _overrides([*options, f'randomness.seed={seed}']))
+    if longer is not None:
+        options, name = [*options, *stretch_training(config, longer)], f'{name}_x{longer:g}'
+        merge_options(config, _overrides(options))
+    if not has_best_checkpoint_hook(config):
+        raise UserError(
+            f'{path}: default_hooks: expected mmkd.BestCheckpointHook, which marks the end of a run'
+        )
+    run = _of_config(config, path, work_dir / name / f'seed_{seed}', seed, options)
+    if run.teacher is None:
+        return run
+    if teacher_kind(config.model.teacher) != 'config':
+        check_weights_exist(config.model.teacher)
+        return run
+    # A teacher with another training makes another run, even at the same path.
+    both = [_but_seed(config), load_config(run.teacher[0]).to_dict()]
+    return replace(run, fingerprint=_fingerprint(both))
+
+
+def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequence[str]) -> Run:
+    teacher = None
+    if is_distillation(config):
+        teacher = config.model.get('teacher')
+        check_teacher_keys(teacher)
+    loop = config.get('train_cfg') or {}
+    length = loop.get('max_iters') or loop.get('max_epochs')
+    if not isinstance(length, int | float) or length < 1:
+        raise UserError(
+            f'{path}: train_cfg={loop!r}: expected a dict with max_iters or max_epochs >= 1'
+        )
+    for key in ('train_dataloader', 'val_dataloader'):
+        if not config.get(key):
+            raise UserError(f'{path}: expected {key}; runs are compared by their last validation')
+    hook = config.get('default_hooks', {}).get('checkpoint') or {}
+    metric = hook.get('save_best')
+    if not isinstance(metric, str) or metric == 'auto':
+        raise UserError(
+            f'{path}: default_hooks.checkpoint.save_best={metric!r}: expected the name of the '
+            'metric that runs are compared by'
+        )
+    by_epoch = not loop.get('max_iters')
+    start = [config.load_from] if config.get('load_from') else []
+    student, data = model_config(config).to_dict(), _data(config)
+    same = [student, *data, metric, (length, by_epoch), *start]
+    setup = {
+        'student': _fingerprint(student),
+        'start': ''.join(start),
+        'metric': metric,
+        'length': f'{length} {"epochs" if by_epoch else "iterations"}',
+        'batch size': str(data[0]['batch_size']),
+        # A mix of images that ends with training moves with its length.
+        'training data': _fingerprint(data[0]['dataset'] | dict(mix_until_sample=None)),
+        'validation data': _fingerprint(data[1]['dataset']),
+    }
+    return Run(
+        folder=folder,
+        config=path,
+        seed=seed,
+        options=tuple(options),
+        fingerprint=_fingerprint(_but_seed(config)),
+        comparable=_fingerprint(same),
+        teacher=teacher and (str(teacher[teacher_kind(teacher)]), teacher_weights(teacher)),
+        metric=metric,
+        length=length,
+        by_epoch=by_epoch,
+        commit=_own_commit(),
+        setup=setup,
+        rule=_rule(metric, hook.get('rule')),
+    )
+
+
+def _own_commit() -> str:
+    """Return the commit of mmkd itself, its version where it is not a checkout."""
+    try:
+        top, commit = subprocess.run(
+            ['git', '-C', str(ROOT), 'rev-parse', '--show-toplevel', '--short=7', 'HEAD'],
+            check=True, capture_output=True, text=True,
+        ).stdout.split('\n')[:2]  # fmt: skip
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return f'v{__version__}'
+    # An installed mmkd may lie in the repository of its user.
+    return commit if Path(top).resolve() == ROOT else f'v{__version__}'
+
+
+def _rule(metric: str, rule: str | None) -> str:
+    """Return which values of a metric are better, as MMEngine's ``CheckpointHook`` decides it."""
+    if rule is None:
+        try:
+            rule = CheckpointHook(save_best=str(metric)).rules[0]
+        except ValueError:  # a metric that MMEngine does not know
+            rule = 'greater'
+    return rule
+
+
+def _first_load_from(folder: Path) -> str | None:
+    """Return the initial weights of a resumed training, which its config does not name."""
+    starts = sorted(folder.glob('*/vis_data/config.py'), reverse=True)
+    configs = (load_config(str(path)) for path in starts)
+    return next((c.get('load_from') for c in configs if not c.get('resume')), None)
+
+
+def _overrides(options: Sequence[str]) -> dict:
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+    return parser.parse_args(['--cfg-options', *options]).cfg_options
+
+
+def _matches(pattern: str) -> list[str]:
+    for root in (Path(), ROOT):
+        path = root / pattern
+        found = [str(path)] if path.is_file() else sorted(glob.glob(str(path)))
+        if found:
+            return found
+    raise UserError(f'{pattern}: expected a config file or a pattern that matches one')
+
+
+def _but_seed(config: Config) -> dict:
+    facts = config.to_dict()
+    facts.get('randomness', {}).pop('seed', None)
+    return facts
+
+
+def _data(config: Config) -> list[dict]:
+    """Return the data that a student trains on and is scored on, without the loading options."""
+    loaders = [config.train_dataloader.to_dict(), config.val_dataloader.to_dict()]
+    return [{key: loader.get(key) for key in ('dataset', 'batch_size')} for loader in loaders]
+
+
+def _fingerprint(configs: dict | list) -> str:
+    text = json.dumps(configs, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

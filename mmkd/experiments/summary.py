@@ -1,0 +1,91 @@
+"""Summarise finished runs: one summary per config, over its seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from mmkd.experiments.queue import is_finished
+from mmkd.experiments.record import load_record
+from mmkd.experiments.run import Run, by_config
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The results of one config over its seeds.
+
+    ``last`` and ``best`` have one score per finished run: of the last and of the best validation.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    last: tuple[float, ...]
+    best: tuple[float, ...]
+    step_ms: float | None
+    train_seconds: float | None
+    unfinished: tuple[int, ...]
+    skipped: int = 0
+    """Steps of the finished runs that were left out, as their gradients were not finite."""
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.seed not in self.unfinished)
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Return the last score of each seed."""
+        return {run.seed: score for run, score in zip(self.finished, self.last, strict=True)}
+
+
+def summarise(runs: Sequence[Run]) -> list[Summary]:
+    """Return one summary per config, those without distillation first, then by name."""
+    runs = sorted(runs, key=lambda r: (r.distilled, r.name, r.seed))
+    return [_summary(name, seeds) for name, seeds in by_config(runs).items()]
+
+
+def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
+    """Return the training of the same student without a teacher, or None.
+
+    It has the same initial weights, data and length. If there are several, for example with other
+    learning rates, it is the best one, so that a gain is never overstated.
+    """
+    first = summary.runs[0]
+    candidates = [
+        other
+        for other in summaries
+        if first.distilled
+        and not other.runs[0].distilled
+        and other.runs[0].comparable == first.comparable
+        and other.last
+    ]
+    choose = min if first.rule == 'less' else max
+    return choose(candidates, key=lambda other: mean(other.last), default=None)
+
+
+def decimals(summary: Summary, summaries: Sequence[Summary]) -> int:
+    """Return how many decimals separate the scores of a metric.
+
+    MMDetection reports fractions, MMSegmentation and MMPretrain percent. All scores of the metric
+    decide, because an untrained network can score less than one percent.
+    """
+    metric = summary.runs[0].metric
+    scores = [v for other in summaries if other.runs[0].metric == metric for v in other.best]
+    return 2 if any(score > 1 for score in scores) else 3
+
+
+def _summary(name: str, runs: Sequence[Run]) -> Summary:
+    finished = [run for run in runs if is_finished(run)]
+    records = {run: load_record(run.folder) for run in finished}
+    scores = {run: [v for _, v in records[run].scores(run.metric)] for run in finished}
+    records = list(records.values())
+    steps = [record.step_time for record in records if record.step_time]
+    trainings = [record.train_seconds for record in records if record.train_seconds]
+    return Summary(
+        name=name,
+        runs=tuple(runs),
+        last=tuple(scores[run][-1] for run in finished),
+        best=tuple(run.best(scores[run]) for run in finished),
+        step_ms=mean(steps) * 1e3 if steps else None,
+        train_seconds=mean(trainings) if trainings else None,
+        unfinished=tuple(run.seed for run in runs if run not in finished),
+        skipped=sum(record.skipped_steps for record in records),
+    )

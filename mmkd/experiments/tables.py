@@ -1,0 +1,140 @@
+"""Write an ablation's results: per run as CSV, per config as a Markdown table."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from statistics import mean, stdev
+
+from mmkd.experiments.queue import is_finished
+from mmkd.experiments.record import load_record
+from mmkd.experiments.run import Run
+from mmkd.experiments.summary import Summary, decimals, summarise
+from mmkd.experiments.verdict import Gain, gain, gain_at_equal_time, refusals
+
+_COLUMNS = (
+    'config', 'seed', 'metric', 'last', 'best', 'status', 'length', 'step_ms', 'options', 'commit',
+    'baseline', 'difference', 'mean_difference', 'low', 'high', 'verdict',
+)  # fmt: skip
+
+
+def format_mean_std(values: Sequence[float], places: int = 2) -> str:
+    """Return mean and standard deviation of a score over seeds as text, without NaN."""
+    values = [value for value in values if value == value]
+    if not values:
+        return '–'
+    if len(values) == 1:
+        return f'{values[0]:.{places}f}'
+    return f'{mean(values):.{places}f} ± {stdev(values):.{places}f}'
+
+
+def format_interval(found: Gain, places: int = 2) -> str:
+    """The 95 % interval of a gain, as text; nothing for a single seed, which has none."""
+    if len(found.differences) < 2:
+        return ''
+    return ' to '.join(f'{end:+.{places}f}' for end in found.interval)
+
+
+def to_csv(runs: Sequence[Run], threshold: float = 0.0) -> str:
+    """Return one line per run, also for unfinished ones."""
+    summaries = summarise(runs)
+    gains = {run: gain(summary, summaries) for summary in summaries for run in summary.runs}
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator='\n')
+    writer.writerow(_COLUMNS)
+    for run in runs:
+        record = load_record(run.folder)
+        scores = [value for _, value in record.scores(run.metric)]
+        finished = is_finished(run)
+        writer.writerow([
+            run.name, run.seed, run.metric,
+            f'{scores[-1]:.4f}' if finished else '',
+            f'{run.best(scores):.4f}' if finished else '',
+            _status(finished, record.skipped_steps),
+            f'{run.length} {"epochs" if run.by_epoch else "iterations"}',
+            f'{record.step_time * 1e3:.0f}' if record.step_time else '',
+            ' '.join(run.options), run.commit, *_csv_gain(gains[run], run.seed, threshold),
+        ])  # fmt: skip
+    return out.getvalue()
+
+
+def _status(finished: bool, skipped: int) -> str:
+    text = 'finished' if finished else 'unfinished'
+    return f'{text}, {skipped} steps skipped' if skipped else text
+
+
+def to_markdown(
+    summaries: Sequence[Summary],
+    class_scores: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    threshold: float = 0.0,
+) -> str:
+    """Return the comparison as a table, and a second one by class if ``class_scores`` is given.
+
+    Args:
+        summaries: From ``summarise``.
+        class_scores: Values over seeds, by config and class.
+        threshold: Smallest gain that counts, in points.
+    """
+    metrics = ', '.join(dict.fromkeys(s.runs[0].metric for s in summaries))
+    header = [
+        'config', f'{metrics}, last', 'Δ vs. baseline', '95 % interval', 'verdict',
+        'Δ at equal time', '95 % interval', 'verdict',
+        'best', 'seeds', 'length', 'step, ms', 'time',
+    ]  # fmt: skip
+    rows = [_row(summary, summaries, threshold) for summary in summaries]
+    text = _table(header, rows)
+    refused = [line for summary in summaries for line in refusals(summary, summaries)]
+    if refused:
+        text += f'\nNot compared, because budgets differ: {"; ".join(refused)}.\n'
+    unfinished = [
+        f'{s.name} seed {seed}' for s in summaries for seed in s.unfinished
+    ]  # fmt: skip
+    if unfinished:
+        text += f'\nNot finished, and not included: {", ".join(unfinished)}.\n'
+    skipped = [f'{s.name} {s.skipped}' for s in summaries if s.skipped]
+    if skipped:
+        text += f'\nSteps skipped for gradients that are not finite: {", ".join(skipped)}.\n'
+    if class_scores:
+        classes = list(dict.fromkeys(c for scores in class_scores.values() for c in scores))
+        rows = [
+            [name, *(format_mean_std(scores.get(c, ())) for c in classes)]
+            for name, scores in class_scores.items()
+        ]
+        text += '\n' + _table(['IoU', *classes], rows)
+    return text
+
+
+def _csv_gain(found: Gain | None, seed: int, threshold: float) -> list[str]:
+    if found is None:
+        return [''] * 6
+    own = found.differences.get(seed)
+    numbers = [own, found.mean, *found.interval]
+    cells = ['' if number is None else f'{number:.4f}' for number in numbers]
+    return [found.baseline, *cells, found.verdict(threshold)]
+
+
+def _row(summary: Summary, summaries: Sequence[Summary], threshold: float) -> list[str]:
+    run = summary.runs[0]
+    places = decimals(summary, summaries)
+    compared = []
+    for found in (gain(summary, summaries), gain_at_equal_time(summary, summaries)):
+        compared += (
+            [f'{found.mean:+.{places}f}', format_interval(found, places), found.verdict(threshold)]
+            if found
+            else ['', '', '']
+        )
+    return [
+        summary.name,
+        format_mean_std(summary.last, places),
+        *compared,
+        f'{mean(summary.best):.{places}f}' if summary.best else '',
+        str(len(summary.last)),
+        f'{run.length} {"epochs" if run.by_epoch else "its"}',
+        f'{summary.step_ms:.0f}' if summary.step_ms else '',
+        str(timedelta(seconds=round(summary.train_seconds))) if summary.train_seconds else '',
+    ]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'

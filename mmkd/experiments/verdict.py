@@ -1,0 +1,147 @@
+"""Decide from paired seeds whether distillation makes a student better.
+
+Two runs of one seed start from the same weights and see the same images, so their difference is
+taken seed by seed. Its mean has the interval of Student's t-distribution for paired samples
+(Student, "The probable error of a mean", 1908).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from scipy.stats import t
+
+from mmkd.experiments.summary import Summary, baseline
+
+CONFIDENCE = 0.95
+# By how much the training times of two runs at equal wall-clock may differ.
+_TIME_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A paired difference over seeds: a config's score minus its baseline's.
+
+    Attributes:
+        baseline: name of the baseline.
+        differences: by seed, in the metric's unit.
+        time_ratio: training time of the baseline over that of the config; NaN if not logged.
+        rule: ``less`` if a smaller score is the better one, as of a loss.
+    """
+
+    baseline: str
+    differences: dict[int, float]
+    time_ratio: float
+    rule: str = 'greater'
+
+    @property
+    def sign(self) -> int:
+        """1 if a positive difference is a gain, -1 if a negative one is."""
+        return -1 if self.rule == 'less' else 1
+
+    @property
+    def mean(self) -> float:
+        return mean(self.differences.values())
+
+    @property
+    def at_equal_time(self) -> bool:
+        """Whether both trained for the same time, give or take 10 %."""
+        return abs(self.time_ratio - 1) <= _TIME_TOLERANCE
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Lower and upper end of the mean's 95 % interval; infinite for a single seed."""
+        count = len(self.differences)
+        if count < 2:
+            return -math.inf, math.inf
+        error = stdev(self.differences.values()) / math.sqrt(count)
+        half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
+        return self.mean - half, self.mean + half
+
+    def verdict(self, threshold: float) -> str:
+        """Return GO, NO-GO or INCONCLUSIVE.
+
+        Where a smaller score is the better one, the difference counts with the other sign.
+
+        GO: the mean is at least ``threshold`` and the interval lies above 0. NO-GO: the mean is
+        below ``threshold`` and the interval does not lie above 0. INCONCLUSIVE: one of the two
+        holds, so only more seeds can tell; a single seed is always inconclusive.
+        """
+        if len(self.differences) < 2:
+            return 'INCONCLUSIVE'
+        enough = self.sign * self.mean >= threshold
+        above = min(self.sign * end for end in self.interval) > 0
+        if enough and above:
+            return 'GO'
+        return 'INCONCLUSIVE' if enough or above else 'NO-GO'
+
+
+def gain(summary: Summary, summaries: Sequence[Summary]) -> Gain | None:
+    """Compare a distilled config with its baseline at equal iterations, if there is one."""
+    other = baseline(summary, summaries)
+    return _gain(summary, other) if other else None
+
+
+def gain_at_equal_time(summary: Summary, summaries: Sequence[Summary]) -> Gain | None:
+    """Compare a distilled config with a baseline that trained longer, for as much wall-clock time.
+
+    A baseline qualifies whose training time is that of the config, give or take 10 %. Of several
+    it is the best.
+    """
+    gains = [_gain(summary, other) for other in summaries if _trained_longer(summary, other)]
+    at_equal_time = [found for found in gains if found and found.at_equal_time]
+    return min(at_equal_time, key=lambda found: found.sign * found.mean, default=None)
+
+
+def refusals(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
+    """Say why undistilled runs of a config's student are not compared with it.
+
+    Returns:
+        A line for each run that differs in its budget, none where another baseline has the same.
+    """
+    lines = []
+    has_baseline = baseline(summary, summaries) is not None
+    for other in summaries:
+        differing = _differing(summary, other)
+        if not differing or 'student' in differing or not summary.last or not other.last:
+            continue
+        if _trained_longer(summary, other):
+            found = _gain(summary, other)
+            if found and not found.at_equal_time:
+                fact = f'it trained {found.time_ratio:.2f} times as long'
+                lines.append(f'{summary.name} with {other.name} at equal time: {fact}')
+        elif not has_baseline:
+            facts = ', '.join(_fact(key, summary, other) for key in differing)
+            lines.append(f'{summary.name} with {other.name}: {facts}')
+    return lines
+
+
+def _gain(summary: Summary, other: Summary) -> Gain | None:
+    own, others = summary.scores, other.scores
+    differences = {seed: own[seed] - others[seed] for seed in own if seed in others}
+    if not differences:
+        return None
+    times = (other.train_seconds, summary.train_seconds)
+    ratio = times[0] / times[1] if all(times) else math.nan
+    return Gain(other.name, differences, ratio, summary.runs[0].rule)
+
+
+def _trained_longer(summary: Summary, other: Summary) -> bool:
+    same = _differing(summary, other) == ['length']
+    return same and other.runs[0].length > summary.runs[0].length
+
+
+def _differing(summary: Summary, other: Summary) -> list[str]:
+    """Return what tells the setups of a distilled and an undistilled config apart."""
+    own, others = summary.runs[0], other.runs[0]
+    if not own.distilled or others.distilled or not own.setup or not others.setup:
+        return []
+    return [key for key in own.setup if own.setup[key] != others.setup.get(key)]
+
+
+def _fact(key: str, summary: Summary, other: Summary) -> str:
+    if key in ('training data', 'validation data'):
+        return f'other {key}'
+    values = (s.runs[0].setup.get(key) or 'none' for s in (summary, other))
+    return f'{key} {" and ".join(values)}'

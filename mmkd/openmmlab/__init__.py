@@ -1,0 +1,1 @@
+"""Everything in mmkd that depends on how the OpenMMLab libraries work."""

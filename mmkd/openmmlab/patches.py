@@ -1,0 +1,152 @@
+"""Every change that mmkd makes to MMEngine, MMSegmentation or PyTorch, with its reason.
+
+:func:`apply_patches` runs once, when mmkd is imported. Written for MMEngine 0.10.7 and for its
+maintained continuation 0.10.12.
+"""
+
+import os
+from typing import Any, BinaryIO
+
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset
+from mmdet.evaluation.metrics import coco_metric
+from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.dataset import ClassBalancedDataset
+from mmengine.fileio import PickleHandler, register_backend, register_handler
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmseg.models.losses import cross_entropy_loss
+from torch import Tensor, nn
+
+from mmkd.checkpoints.atomic_files import AtomicBackend
+from mmkd.checkpoints.safe_load import (
+    FORCE_SAFE,
+    NUMPY_TYPES,
+    MapLocation,
+    PlainUnpickler,
+    history_statistic,
+    load_checkpoint_file,
+)
+from mmkd.config.load import installed_config
+from mmkd.datasets.checked_coco import CheckedCOCO
+from mmkd.datasets.seeded_sampler import carry_draw
+from mmkd.openmmlab.orientation import load_in_annotated_frame
+
+_mmengine_finds_base = Config._get_cfg_path
+_mmseg_cross_entropy = cross_entropy_loss.cross_entropy
+_mmengine_loads = CheckpointLoader.load_checkpoint.__func__
+_mmcv_loads_image = LoadImageFromFile.transform
+_mmengine_finds_repeated = ClassBalancedDataset._get_ori_dataset_idx
+_mmengine_builds_optimizer = DefaultOptimWrapperConstructor.__call__
+
+
+def apply_patches() -> None:
+    """Change the libraries as this module describes. A second call changes nothing."""
+    _load_checkpoints_safely()
+    _find_configs()
+    _average_class_weights()
+    # Constructors such as layer-wise decay look for the names `backbone.` and for the attribute
+    # `backbone`. In a Distiller the student's parameters are named `student.backbone.`
+    DefaultOptimWrapperConstructor.__call__ = _build_optimizer
+    # Checkpoint hooks write with ``backend_args=dict(backend='atomic')``: a crash leaves the old
+    # file or the new one.
+    register_backend('atomic', AtomicBackend, force=True)
+    # MMCV turns an image by its EXIF orientation, and leaves its boxes and label map as they are.
+    LoadImageFromFile.transform = _load_image
+    # MMEngine looks the sample up in a list, from which it comes back without its draw's seed.
+    ClassBalancedDataset._get_ori_dataset_idx = _find_repeated
+    # MMDetection numbers the categories that a file happens to have: see CheckedCOCO.
+    CocoDataset.COCOAPI = coco_metric.COCO = CheckedCOCO
+
+
+def _load_checkpoints_safely() -> None:
+    # MMEngine's checkpoints hold these histories of logged scalars.
+    torch.serialization.add_safe_globals(
+        [HistoryBuffer, (history_statistic, 'builtins.getattr'), *NUMPY_TYPES]
+    )
+    # MMEngine retries a file that the safe loader rejects with weights_only=False.
+    os.environ[FORCE_SAFE] = '1'
+    CheckpointLoader.register_scheme(
+        prefixes=['', 'http://', 'https://'], loader=_load_for_mmengine, force=True
+    )
+    # On resume MMEngine runs the text of the config that a checkpoint carries.
+    CheckpointLoader.load_checkpoint = classmethod(_load_without_code)
+    register_handler(['pickle', 'pkl'])(_PlainPickleHandler)
+
+
+def _find_configs() -> None:
+    # MMEngine looks up MMSegmentation's configs by the name of the original package. The maintained
+    # package has another name. The import name finds both.
+    MODULE2PACKAGE['mmseg'] = 'mmseg'
+    # In a config's ``_base_``, MMEngine accepts only ``library::folder/file.py`` and looks up the
+    # types of the base only in that library. mmkd's configs lie at the top level and use types of
+    # MMSegmentation and MMDetection. MMEngine does not have a public way to change either.
+    Config._get_cfg_path = staticmethod(_find_base)
+
+
+def _average_class_weights() -> None:
+    # MMSegmentation 1.2.2 and 1.4.2 index a tensor of the counted pixels' weights with a mask of
+    # all pixels: class_weight with avg_non_ignore=True is an IndexError for any label.
+    cross_entropy_loss.cross_entropy = _cross_entropy
+
+
+def _cross_entropy(
+    pred: Tensor,
+    label: Tensor,
+    weight: Tensor | None = None,
+    class_weight: Tensor | None = None,
+    reduction: str = 'mean',
+    avg_factor: float | Tensor | None = None,
+    ignore_index: int = -100,
+    avg_non_ignore: bool = False,
+) -> Tensor:
+    if class_weight is not None and avg_factor is None and reduction == 'mean':
+        avg_factor = class_weight[label[label != ignore_index]].sum()
+    return _mmseg_cross_entropy(
+        pred, label, weight, class_weight, reduction, avg_factor, ignore_index, avg_non_ignore
+    )
+
+
+def _load_for_mmengine(filename: str, map_location: MapLocation = None) -> Any:
+    return load_checkpoint_file(filename, map_location)
+
+
+def _load_without_code(loader: type[CheckpointLoader], *args: Any, **kwargs: Any) -> Any:
+    checkpoint = _mmengine_loads(loader, *args, **kwargs)
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if isinstance(meta, dict) and FORCE_SAFE in os.environ:
+        for key in ('cfg', 'config'):
+            meta.pop(key, None)
+    return checkpoint
+
+
+def _find_base(base: str, config: str) -> tuple:
+    base = os.path.expanduser(base)
+    if base.startswith('mmkd::'):
+        return str(installed_config(base)), None
+    return _mmengine_finds_base(base, config)
+
+
+def _build_optimizer(constructor: DefaultOptimWrapperConstructor, model: nn.Module) -> OptimWrapper:
+    model = getattr(model, 'module', model)  # of a distributed wrapper
+    if hasattr(model, 'as_optimized'):
+        model = model.as_optimized()
+    return _mmengine_builds_optimizer(constructor, model)
+
+
+class _PlainPickleHandler(PickleHandler):
+    def load_from_fileobj(self, file: BinaryIO, **kwargs: Any) -> Any:
+        if FORCE_SAFE in os.environ:
+            return PlainUnpickler(file, **kwargs).load()
+        return super().load_from_fileobj(file, **kwargs)
+
+
+def _load_image(loader: LoadImageFromFile, results: dict) -> dict | None:
+    return load_in_annotated_frame(loader, results, _mmcv_loads_image)
+
+
+def _find_repeated(dataset: ClassBalancedDataset, idx: int) -> int:
+    return carry_draw(idx, _mmengine_finds_repeated(dataset, idx))

@@ -1,0 +1,69 @@
+"""Find out what a ``data_preprocessor`` config does to images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmkd.config.types import type_name
+from mmkd.errors import UserError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a data preprocessor does to a BGR image with values 0 to 255.
+
+    Attributes:
+        type: The preprocessor's type, without scope.
+        mean, std: Per channel, in the network's channel order; 0 and 1 without normalisation.
+        rgb: Whether the network takes RGB.
+        divisor: Height and width are padded to a multiple of this.
+        pad_value: Value of the padding, after normalisation.
+    """
+
+    type: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    rgb: bool
+    divisor: int
+    pad_value: float
+
+    @classmethod
+    def from_config(cls, config: dict | None) -> 'Preprocessing':
+        """Create it from a ``data_preprocessor`` config."""
+        config = config or {}
+        test = config.get('test_cfg') or {}
+        divisor = (
+            config.get('size_divisor')
+            or config.get('pad_size_divisor')
+            or test.get('size_divisor')
+            or 1
+        )
+        return cls(
+            type=type_name(config.get('type', 'ImgDataPreprocessor')),
+            mean=_three(config.get('mean'), 0.0),
+            std=_three(config.get('std'), 1.0),
+            rgb=any(config.get(key) for key in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')),
+            divisor=divisor,
+            pad_value=config.get('pad_val', config.get('pad_value', 0)),
+        )
+
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width that the network gets for images of ``size``."""
+        return tuple(-(-side // self.divisor) * self.divisor for side in size)
+
+    def check_size(self, size: tuple[int, int], option: str) -> None:
+        """Check that images can have a size, given by ``option``, after padding.
+
+        Raises:
+            UserError: The size is not a multiple of the divisor.
+        """
+        if self.padded(size) != size:
+            raise UserError(
+                f'{option}: expected multiples of {self.divisor}, the size_divisor of the '
+                "network's data_preprocessor"
+            )
+
+
+def _three(values: Sequence[float] | None, default: float) -> tuple[float, ...]:
+    if values is None:
+        return (default,) * 3
+    return tuple(float(v) for v in values) * (3 if len(values) == 1 else 1)

@@ -1,1 +1,0 @@
-"""Finished runs as one page (``tools/report.py``)."""

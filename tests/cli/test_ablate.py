@@ -1,0 +1,22 @@
+import pytest
+
+from mmkd.cli.ablate import parse_args
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['a.py', '--equal-time', '1'], "--equal-time: '1': expected a number above 1"),
+        (['a.py', '--equal-time', 'long'], "--equal-time: 'long': expected a number above 1"),
+        (
+            ['--report-only', '--equal-time', '1.5'],
+            '--report-only: expected it without',
+        ),
+        (['a.py', '--threshold', 'three'], "--threshold: invalid float value: 'three'"),
+    ],
+)
+def test_parse_args_rejects_bad_options(monkeypatch, capsys, options, message):
+    monkeypatch.setattr('sys.argv', ['ablate', *options])
+    with pytest.raises(SystemExit):
+        parse_args()
+    assert message in capsys.readouterr().err

@@ -1,0 +1,148 @@
+"""``mmkd distill`` from the two words that a user types to a trained student."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from huggingface_folder import write_folder
+from mmengine.config import Config
+
+from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.cli.distill import change_classes, split_teacher, use_folder
+from mmkd.config.load import load_config
+from mmkd.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = "import sys, mmkd_cli; mmkd_cli.main(['distill', *sys.argv[1:]])"
+
+
+def distill(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    environment = os.environ | dict(PYTHONPATH=str(ROOT))
+    command = [sys.executable, '-c', CODE, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def write_student(folder: Path) -> None:
+    """Write ``student.py``, which trains for two iterations."""
+    (folder / 'student.py').write_text(
+        f"_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'\n"
+        'train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)\n'
+        'val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(length=4))\n'
+        'train_cfg = dict(max_iters=2, val_interval=2)\n'
+    )
+
+
+@pytest.mark.parametrize(
+    'text, config, checkpoint',
+    [
+        ('a/b.py', 'a/b.py', 'work_dirs/b/best.pth'),
+        ('a/b.py:c.pth', 'a/b.py', 'c.pth'),
+        ('mmkd::teachers/b.py', 'mmkd::teachers/b.py', 'work_dirs/b/best.pth'),
+        ('mmseg::a/b.py:https://c.org/d.pth', 'mmseg::a/b.py', 'https://c.org/d.pth'),
+    ],
+)
+def test_split_teacher_finds_config_and_checkpoint(text, config, checkpoint):
+    assert split_teacher(text) == dict(config=config, checkpoint=checkpoint)
+
+
+def test_split_teacher_finds_folder_and_timm_backbone(tmp_path):
+    assert split_teacher(str(tmp_path)) == dict(huggingface=str(tmp_path))
+    url = 'https://c.org/d.safetensors'
+    assert split_teacher(f'timm:vit.tag:{url}') == dict(timm='vit.tag', checkpoint=url)
+
+
+def test_split_teacher_checkpoint_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    assert split_teacher('a/b.py:~/c.pth')['checkpoint'] == '/home/me/c.pth'
+    assert split_teacher('timm:resnet18:~/c.pth')['checkpoint'] == '/home/me/c.pth'
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('b.pth', '--teacher=b.pth: expected CONFIG.py, CONFIG.py:CHECKPOINT, a folder'),
+        ('timm:resnet18', 'expected timm:NAME:CHECKPOINT'),
+        ('mmdet::a/b.py', 'expected its weights too; write mmdet::a/b.py:CHECKPOINT'),
+    ],
+)
+def test_split_teacher_unclear_text_is_an_error(text, message):
+    with pytest.raises(UserError, match=message):
+        split_teacher(text)
+
+
+def test_change_classes_covers_every_head():
+    model = dict(decode_head=[dict(), dict()], auxiliary_head=dict(num_classes=19))
+    two = dict(num_classes=2)
+    assert change_classes(model, 2) == dict(decode_head=[two, two], auxiliary_head=two)
+
+
+def test_use_folder_replaces_the_dataset_and_keeps_each_heads_other_keys():
+    heads = [dict(type='FCNHead', num_classes=19), dict(type='FCNHead', num_classes=19)]
+    dataset = dict(dataset=dict(type='StreetScenes', length=4))
+    config = Config(dict(model=dict(auxiliary_head=heads), train_dataloader=dataset))
+    overrides = dict(train_dataloader=dict(dataset=dict(_delete_=True, type='FolderDataset')))
+    use_folder(config, overrides, change_classes(config.model, 2))
+    assert config.model.auxiliary_head == [dict(type='FCNHead', num_classes=2)] * 2
+    assert config.train_dataloader.dataset == dict(type='FolderDataset')
+    assert overrides['train_dataloader']['dataset']['_delete_'], 'the written file needs it'
+
+
+def test_distill_trains_from_the_config_that_it_writes(teacher_files, tmp_path):
+    config, checkpoint = teacher_files
+    write_student(tmp_path)
+    done = distill(tmp_path, 'student.py', '--teacher', f'{config}:{checkpoint}')
+    assert done.returncode == 0, done.stderr
+    assert 'stride_32: backbone[1] (128 channels) learns from backbone[3]' in done.stdout
+    written = load_config(str(tmp_path / 'student_auto.py'))
+    assert list(written.model.distill) == ['stride_8', 'stride_8_2', 'stride_32', 'logits']
+    assert (tmp_path / 'work_dirs/student_auto/best.pth').is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['huggingface', 'timm'])
+def test_distill_other_teacher_trains_and_resumes(kind, tmp_path):
+    write_student(tmp_path)
+    if kind == 'timm':
+        torch.save(timm.create_model('convnext_atto').state_dict(), tmp_path / 'a.pth')
+        teacher = f'timm:convnext_atto:{tmp_path}/a.pth'
+    else:
+        teacher = str(write_folder(tmp_path / 'folder'))
+    done = distill(tmp_path, 'student.py', '--teacher', teacher)
+    assert done.returncode == 0, done.stderr
+    written = load_config(str(tmp_path / 'student_auto.py'))
+    terms = written.model.distill
+    assert {'stride_8', 'stride_32'} < set(terms)
+    if kind == 'huggingface':  # road, Side-Walk, car
+        assert 'compares 2: Road, Car; left out of the student: Sky' in done.stdout
+        assert terms.logits.classes.teacher == ['road', 'Side-Walk', 'car']
+    else:
+        assert 'logits' not in terms
+        assert 'the teacher is not scored: it has no head for this data' in done.stdout
+    work_dir = tmp_path / 'work_dirs/student_auto'
+    best = load_checkpoint_file(str(work_dir / 'best.pth'))
+    assert not [name for name in best['state_dict'] if 'teacher' in name]
+    assert best['meta']['teacher']
+    if kind == 'timm':  # other weights under the same name
+        torch.save(timm.create_model('convnext_atto').state_dict(), tmp_path / 'a.pth')
+    command = [sys.executable, str(ROOT / 'tools/train.py'), 'student_auto.py', '--resume']
+    done = subprocess.run(
+        [*command, '--cfg-options', 'train_cfg.max_iters=4'],
+        cwd=tmp_path, env=os.environ | dict(PYTHONPATH=str(ROOT)), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    warned = 'holds other weights than the teacher that this run had before' in done.stdout
+    assert warned is (kind == 'timm')
+    assert (work_dir / 'iter_4.pth').is_file()
+
+
+def test_distill_config_that_distils_is_an_error(tmp_path):
+    config = str(ROOT / 'configs/segformer_fastscnn_freq.py')
+    done = distill(
+        tmp_path, config, '--teacher', str(ROOT / 'configs/teachers/segformer_b0_streets.py')
+    )
+    assert done.returncode == 2
+    assert 'expected the config of a student; this one distils' in done.stderr.splitlines()[-1]

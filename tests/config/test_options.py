@@ -1,0 +1,33 @@
+import pytest
+from mmengine.config import Config
+
+from mmkd.config.options import merge_options
+from mmkd.errors import UserError
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('train_cgf.max_iters', "not 'train_cgf'; did you mean 'train_cfg'?"),
+        ('max_iters', 'expected a key of the config or of MMEngine, not'),
+        ('custom_hook.0.type', "did you mean 'custom_hooks'?"),
+        ('crop', "not 'crop'; did you mean 'crop_size'?"),
+    ],
+)
+def test_merge_options_unknown_key_raises_user_error(option, message):
+    config = Config(dict(model=dict(type='A'), crop_size=4))
+    with pytest.raises(UserError) as error:
+        merge_options(config, {option: 1})
+    assert message in str(error.value) and option in str(error.value)
+
+
+def test_merge_options_variable_of_the_config_is_named(logged):
+    config = Config(dict(model=dict(type='A', size=4), crop_size=4))
+    merge_options(config, {'crop_size': 8})
+    assert '--cfg-options crop_size: crop_size is a variable of the config' in logged.text
+
+
+def test_merge_options_keys_of_mmengine_need_not_be_there(logged):
+    config = Config(dict(model=dict(type='A')))
+    merge_options(config, {'train_cfg.max_iters': 4, 'log_level': 'INFO', 'compile': True})
+    assert config.train_cfg.max_iters == 4 and not logged.text

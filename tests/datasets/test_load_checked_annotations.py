@@ -1,0 +1,92 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmkd.errors import UserError
+from mmkd.registry import TRANSFORMS
+
+SHAPE = (6, 8)
+
+
+def load(path, label_map=None, **facts) -> np.ndarray:
+    transform = TRANSFORMS.build(dict(type='mmkd.LoadCheckedAnnotations'))
+    results = dict(
+        seg_map_path=str(path), ori_shape=SHAPE, reduce_zero_label=False, label_map=label_map,
+        seg_fields=[], **dict(num_classes=11) | facts,
+    )  # fmt: skip
+    return transform(results)['gt_seg_map']
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(label):
+        cv2.imwrite(str(tmp_path / 'a.png'), np.asarray(label, dtype=np.uint8))
+        return tmp_path / 'a.png'
+
+    return write
+
+
+def test_load_checked_annotations_known_and_ignored_ids_pass(write):
+    label = np.resize([*range(11), 255], SHAPE)
+    assert np.array_equal(load(write(label)), label)
+
+
+def test_load_checked_annotations_checks_ids_after_label_map(write):
+    label = np.resize([*range(12)], SHAPE)
+    assert set(load(write(label), label_map={11: 255}).ravel()) == {*range(11), 255}
+
+
+@pytest.mark.parametrize('unknown', [11, 12, 254])
+def test_load_checked_annotations_unknown_id_raises_user_error(write, unknown):
+    label = np.zeros(SHAPE)
+    label[-1, -1] = unknown
+    path = write(label)
+    with pytest.raises(UserError, match=f'label {path} holds the class id {unknown}: expected 0'):
+        load(path)
+
+
+def test_load_checked_annotations_without_classes_raises_user_error(write):
+    with pytest.raises(UserError, match='expected a dataset that gives num_classes'):
+        load(write(np.zeros(SHAPE)), num_classes=None)
+
+
+@pytest.mark.parametrize('shape', [(8, 6), (6, 9), (12, 16), (6, 8, 3)])
+def test_load_checked_annotations_other_size_raises_user_error(write, shape):
+    path = write(np.arange(np.prod(shape)).reshape(shape) % 11)
+    with pytest.raises(UserError, match=r'a.png has the shape .*: expected \(6, 8\)'):
+        load(path)
+
+
+def test_load_checked_annotations_16_bit_ids_raise_user_error(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full(SHAPE, 259, np.uint16))  # 3 in eight bits
+    with pytest.raises(UserError, match='a.png has the mode I;16: expected one channel of 8 bits'):
+        load(tmp_path / 'a.png')
+
+
+def test_load_checked_annotations_missing_label_raises_user_error(tmp_path):
+    with pytest.raises(UserError, match='nothing.png cannot be read: .*No such file'):
+        load(tmp_path / 'nothing.png')
+
+
+WHOLE = cv2.imencode('.png', np.resize(np.arange(11, dtype=np.uint8), SHAPE))[1].tobytes()
+damaged = st.builds(
+    lambda at, new: WHOLE[:at] + new + WHOLE[at + len(new) :],
+    st.integers(0, len(WHOLE)),
+    st.binary(max_size=8),
+) | st.builds(lambda keep: WHOLE[:keep], st.integers(0, len(WHOLE)))
+
+
+@pytest.mark.fuzz
+@given(content=st.binary(max_size=60) | st.binary(max_size=60).map(WHOLE[:33].__add__) | damaged)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_load_checked_annotations_any_bytes_raise_user_error_with_file(tmp_path, content):
+    path = tmp_path / 'a.png'
+    path.write_bytes(content)
+    try:
+        label = load(path)
+    except UserError as error:
+        assert f'label {path} ' in str(error)
+    else:
+        assert label.shape == SHAPE and set(label.ravel()) <= {*range(11), 255}

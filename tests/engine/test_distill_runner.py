@@ -1,0 +1,54 @@
+"""The batch that a Distiller is built on, and what reading it leaves behind."""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader, Dataset
+
+from mmkd.engine.distill_runner import DistillRunner
+from mmkd.engine.first_batch import load_first_batch
+
+
+class Remembering(Dataset):
+    """A data set whose transforms draw random numbers and keep what they have seen."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        self.seen.append(index)
+        draws = random.random(), np.random.rand(), torch.rand(1).item()
+        return dict(inputs=torch.full((3, 4, 4), index), data_samples=draws)
+
+
+def test_load_first_batch_leaves_dataset_and_generators():
+    dataset = Remembering()
+    loader = DataLoader(dataset, batch_size=8, collate_fn=pseudo_collate)
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    batch = load_first_batch(loader)
+    assert [image[0, 0, 0].item() for image in batch['inputs']] == [0, 1]
+    assert dataset.seen == []
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    assert states == after
+
+
+def test_load_first_batch_of_one_is_one():
+    loader = DataLoader(Remembering(), batch_size=1, collate_fn=pseudo_collate)
+    assert len(load_first_batch(loader)['inputs']) == 1
+
+
+def test_distill_runner_trains_on_the_data_that_it_lent(recipe, capsys):
+    recipe.train_dataloader.dataset.update(length=6, size=(64, 96))
+    recipe.train_cfg = dict(type='IterBasedTrainLoop', max_iters=1)
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        recipe[key] = None
+    runner = DistillRunner.from_cfg(recipe)
+    loader = runner._train_dataloader
+    assert isinstance(loader, DataLoader)
+    assert runner.train_loop.dataloader is loader
+    assert 'synthetic batch' not in capsys.readouterr().out

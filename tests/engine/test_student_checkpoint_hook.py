@@ -1,0 +1,53 @@
+"""What StudentCheckpointHook says of a checkpoint that a run resumes from."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmkd.engine.hooks import StudentCheckpointHook
+
+
+class Log(list):
+    warning = list.append
+
+
+def training(distiller) -> SimpleNamespace:
+    teacher = dict(checkpoint='other.pth')
+    return SimpleNamespace(
+        model=distiller,
+        cfg=Config(dict(resume=True, model=dict(teacher=teacher))),
+        work_dir='work_dirs/run',
+        logger=Log(),
+        message_hub=SimpleNamespace(runtime_info={}),
+    )
+
+
+def checkpoint_of(distiller) -> dict:
+    checkpoint = dict(state_dict=dict(distiller.state_dict()), meta={})
+    StudentCheckpointHook().before_save_checkpoint(training(distiller), checkpoint)
+    return checkpoint
+
+
+@pytest.mark.parametrize('part', ['.weight', '.running_var'])
+def test_resume_with_another_teacher_file_warns(distiller, part):
+    checkpoint, same, other = checkpoint_of(distiller), training(distiller), training(distiller)
+    StudentCheckpointHook().after_load_checkpoint(same, copy.deepcopy(checkpoint))
+    assert same.logger == []
+    values = distiller.teacher.network.state_dict()
+    with torch.no_grad():  # one number of one tensor differs
+        value = next(v for name, v in values.items() if name.endswith(part))
+        value[(0,) * value.ndim] += 1
+    StudentCheckpointHook().after_load_checkpoint(other, copy.deepcopy(checkpoint))
+    (line,) = other.logger
+    assert line.startswith('--resume: model.teacher: other.pth holds other weights than')
+
+
+def test_start_from_a_checkpoint_of_another_teacher_does_not_warn(distiller):
+    checkpoint, runner = checkpoint_of(distiller), training(distiller)
+    checkpoint['meta']['teacher'] = 'another'
+    runner.cfg.resume = False
+    StudentCheckpointHook().after_load_checkpoint(runner, checkpoint)
+    assert runner.logger == []

@@ -1,0 +1,46 @@
+import pytest
+
+from mmkd.experiments.plots import curves, score_bars, to_png
+from mmkd.experiments.summary import summarise
+
+
+@pytest.fixture
+def summaries(finished_run):
+    return summarise([
+        finished_run('alone', 0, 30.0, 40.0, distilled=False),
+        finished_run('alone', 1, 30.0, 42.0, distilled=False),
+        finished_run('kd', 0, 20.0, 43.0),
+    ])  # fmt: skip
+
+
+def test_score_bars_show_mean_and_baseline(summaries):
+    axes = score_bars(summaries).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [43.0, 41.0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ['kd', 'alone']
+    (whisker,) = [c for c in axes.containers if hasattr(c, 'errorbar') and c.errorbar]
+    (segment,) = whisker.errorbar.lines[2][0].get_segments()
+    assert segment[:, 0] == pytest.approx([41 - 2**0.5, 41 + 2**0.5])
+    dashed = [line for line in axes.lines if line.get_linestyle() == '--']
+    assert [line.get_xdata()[0] for line in dashed] == [41.0]
+
+
+def test_curves_show_scores_losses_and_weights(summaries):
+    panels = {axes.get_title(): axes for axes in curves(summaries).axes if axes.get_title()}
+    assert set(panels) == {'score', 'task loss', 'distill.encoder', 'weight.encoder'}
+    lines = {t: [list(zip(*line.get_data())) for line in a.lines] for t, a in panels.items()}  # noqa: B905
+    assert lines['score'] == [[(10, 30.0), (20, 40.0)], [(10, 20.0), (20, 43.0)]]
+    assert lines['task loss'] == [[(10, 3.0), (20, 3.0)], [(10, 2.0), (20, 2.0)]]
+    assert lines['distill.encoder'] == [[(10, 1.0), (20, 1.0)]]
+    assert lines['weight.encoder'] == [[(10, 0.5), (20, 0.5)]]
+
+
+def test_plots_without_runs_are_empty(unfinished):
+    summaries = summarise([unfinished('kd', 0)])
+    assert to_png(score_bars(summaries)).startswith(b'\x89PNG')
+    assert to_png(curves([])).startswith(b'\x89PNG')
+
+
+def test_score_bars_nan_score_leaves_other_bars(finished_run):
+    nan = float('nan')
+    axes = score_bars(summarise([finished_run('kd', 0, nan), finished_run('at', 0, 40.0)])).axes[0]
+    assert axes.get_xlim() == (39.5, 40.5)

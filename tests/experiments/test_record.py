@@ -1,0 +1,120 @@
+import json
+
+import pytest
+
+from mmkd.experiments.record import load_record
+
+
+def write(folder, start, *lines):
+    path = folder / start / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        ''.join(line if isinstance(line, str) else json.dumps(line) + '\n' for line in lines)
+    )
+    return path
+
+
+def step(n, loss, time=1.0):
+    return dict(lr=0.1, loss=loss, time=time, iter=n, step=n)
+
+
+def test_load_record_of_resumed_run_is_one(tmp_path):
+    write(
+        tmp_path,
+        '20260101_000000',
+        step(1, 5.0),
+        step(2, 4.0),
+        dict(mIoU=10.0, step=2),
+        step(3, 9.0),
+    )
+    write(tmp_path, '20260101_010000', step(3, 3.0), step(4, 2.0), dict(mIoU=20.0, step=4))
+    record = load_record(tmp_path)
+    assert [line['loss'] for line in record.train] == [5.0, 4.0, 3.0, 2.0]
+    assert record.scores('mIoU') == [(2, 10.0), (4, 20.0)]
+    assert record.scores('mAP') == []
+
+
+def test_load_record_restart_from_scratch_replaces_earlier(tmp_path):
+    write(
+        tmp_path,
+        '20260101_000000',
+        step(1, 5.0),
+        dict(mIoU=10.0, step=1),
+        step(2, 4.0),
+        step(3, 3.0),
+        dict(mIoU=30.0, step=3),
+    )
+    write(tmp_path, '20260101_010000', step(1, 6.0), step(2, 5.0), dict(mIoU=20.0, step=2))
+    record = load_record(tmp_path)
+    assert [line['loss'] for line in record.train] == [6.0, 5.0]
+    assert record.scores('mIoU') == [(2, 20.0)]
+
+
+def test_load_record_truncated_line_is_omitted(tmp_path):
+    write(tmp_path, '20260101_000000', step(1, 5.0), '{"lr": 0.1, "lo')
+    assert [line['step'] for line in load_record(tmp_path).train] == [1]
+
+
+def test_record_step_time_is_the_median(tmp_path):
+    write(tmp_path, '20260101_000000', *(step(n, 1.0, t) for n, t in enumerate([9.0, 1.0, 2.0])))
+    assert load_record(tmp_path).step_time == pytest.approx(2.0)
+
+
+def test_load_record_without_log_is_empty(tmp_path):
+    record = load_record(tmp_path)
+    assert (record.train, record.val, record.step_time) == ([], [], None)
+
+
+@pytest.mark.parametrize('interval', [1, 50])
+@pytest.mark.parametrize('clocks', [(1, 2, 3), (3, 1, 2), (2, 3, 1), (3, 2, 1)])
+def test_load_record_parts_are_ordered_by_step(tmp_path, clocks, interval):
+    for part, clock in enumerate(clocks):
+        first, end = 4 * part + 1, 4 * part + 5
+        lines = [step(n * interval, float(n)) for n in range(first, end)]
+        score = dict(mIoU=float(part), step=(end - 1) * interval)
+        write(tmp_path, f'20260101_0{clock}0000', *lines, score)
+    record = load_record(tmp_path)
+    assert [line['loss'] for line in record.train] == [float(n) for n in range(1, 13)]
+    assert [value for _, value in record.scores('mIoU')] == [0.0, 1.0, 2.0]
+
+
+def test_load_record_foreign_lines_are_omitted(tmp_path):
+    write(tmp_path, '20260101_000000', step(1, 5.0), '[1]\n', '{"step": "<b>"}\n', 'null\n')
+    assert len(load_record(tmp_path).train) == 1
+
+
+def test_record_skipped_steps_are_of_the_last_line(tmp_path):
+    lines = [step(1, 5.0), step(2, 4.0) | dict(skipped_steps=1), dict(mIoU=1.0, step=3)]
+    lines[2]['skipped_steps'] = 4
+    write(tmp_path, '20260101_000000', *lines)
+    assert load_record(tmp_path).skipped_steps == 4
+
+
+@pytest.mark.parametrize('value', ['x', None, [1], {}, True, 10**400])
+@pytest.mark.parametrize('key', ['loss', 'time', 'skipped_steps', 'distill.term', 'mIoU', 'step'])
+def test_load_record_values_that_are_no_numbers_are_omitted(tmp_path, key, value):
+    lines = [step(1, 5.0), dict(mIoU=10.0, step=1), step(2, 4.0), dict(mIoU=20.0, step=2)]
+    odd = lines[1 if key == 'mIoU' else 0]
+    write(
+        tmp_path,
+        '20260101_000000',
+        *(line | {key: value} if line is odd else line for line in lines),
+    )
+    record = load_record(tmp_path)
+    assert record.scores('mIoU')[-1] == (2, 20.0)
+    assert record.task_loss[-1] == (2, 4.0)
+    assert record.step_time == 1.0 and record.skipped_steps == 0 and record.train_seconds == 2.0
+    assert record.terms == []
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_load_record_step_time_and_skipped_steps_are_finite(tmp_path, value):
+    odd = step(1, 5.0, value) | dict(skipped_steps=value)
+    write(tmp_path, '20260101_000000', odd, step(2, 4.0, 3.0))
+    record = load_record(tmp_path)
+    assert record.step_time == 3.0 and record.skipped_steps == 0
+
+
+def test_load_record_deeply_nested_line_is_omitted(tmp_path):
+    write(tmp_path, '20260101_000000', '[' * 100_000 + '\n', step(1, 5.0))
+    assert [line['step'] for line in load_record(tmp_path).train] == [1]

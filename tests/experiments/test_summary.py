@@ -1,0 +1,156 @@
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from mmkd.experiments.summary import baseline, summarise
+from mmkd.experiments.tables import to_csv, to_markdown
+
+
+def cells(table: str) -> dict[str, list[str]]:
+    rows = [
+        [c.strip() for c in line.strip('|').split('|')]
+        for line in table.splitlines()
+        if '|' in line
+    ]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_summarise_seeds_gives_mean_std_and_difference(finished_run):
+    runs = [
+        finished_run('alone', 0, 39.0, 40.0, distilled=False),
+        finished_run('alone', 1, 45.0, 42.0, distilled=False),
+        finished_run('kd', 0, 1.0, 43.0),
+        finished_run('kd', 1, 1.0, 45.0),
+        finished_run('kd', 2, 1.0, 50.0),
+    ]
+    table = cells(to_markdown(summarise(runs)))
+    # alone: 40 and 42 last, 40 and 45 best; kd: 43, 45, 50: mean 46, deviation sqrt(13)
+    assert table['alone'] == ['41.00 ± 1.41', *[''] * 6, '42.50', '2', '20 its', '500', '0:00:10']
+    # seeds 0 and 1 gain 3 each; seed 2 has no baseline
+    gain = ['+3.00', '+3.00 to +3.00', 'GO', '', '', '']
+    assert table['kd'] == ['46.00 ± 3.61', *gain, '46.00', '3', '20 its', '500', '0:00:10']
+
+
+def test_summarise_one_seed_has_no_std(finished_run):
+    assert cells(to_markdown(summarise([finished_run('kd', 0, 43.0)])))['kd'][0] == '43.00'
+
+
+def test_baseline_of_incomparable_runs_is_none(finished_run):
+    alone = finished_run('alone', 0, 40.0, 40.0, distilled=False)
+    other = finished_run('other', 0, 40.0, 40.0, distilled=False, comparable='t')
+    kd = finished_run('kd', 0, 43.0, 43.0)
+    summaries = summarise([other, kd])
+    assert baseline(summaries[-1], summaries) is None
+    summaries = summarise([other, kd, alone])
+    assert baseline(summaries[-1], summaries).name == 'alone'
+
+
+def test_summarise_two_ablations_are_told_apart(finished_run):
+    runs = [
+        finished_run(f'{folder}/kd', seed, score)
+        for folder, seed, score in (('a', 0, 40.0), ('a', 1, 42.0), ('b', 0, 10.0))
+    ]
+    table = cells(to_markdown(summarise([*runs, finished_run('b/at', 0, 5.0)])))
+    assert table['a/kd'][0] == '41.00 ± 1.41'
+    assert table['b/kd'][0] == '10.00'
+    assert table['at'][0] == '5.00'
+
+
+def test_baseline_of_several_is_the_best(finished_run):
+    slow, fast = (
+        finished_run(name, 0, 0.0, score, distilled=False)
+        for name, score in (('lr_3e-3', 41.0), ('lr_1e-3', 40.0))
+    )
+    summaries = summarise([fast, slow, finished_run('kd', 0, 0.0, 43.0)])
+    assert baseline(summaries[-1], summaries).name == 'lr_3e-3'
+    assert cells(to_markdown(summaries))['kd'][1] == '+2.00'
+
+
+def test_summarise_unfinished_run_is_named_and_not_counted(finished_run, unfinished):
+    runs = [finished_run('kd', 0, 43.0), unfinished('kd', 1), unfinished('at', 0)]
+    text = to_markdown(summarise(runs))
+    assert cells(text)['kd'][0] == '43.00'
+    assert cells(text)['at'][0] == '–'
+    assert 'Not finished, and not included: at seed 0, kd seed 1.' in text
+
+
+def test_to_csv_has_a_line_for_each_run(finished_run, unfinished):
+    runs = [finished_run('kd', 3, 41.5, 43.25, 42.125), unfinished('kd', 4)]
+    rows = list(csv.DictReader(io.StringIO(to_csv(runs))))
+    assert [row['seed'] for row in rows] == ['3', '4']
+    assert (rows[0]['last'], rows[0]['best'], rows[0]['step_ms']) == ('42.1250', '43.2500', '500')
+    assert (rows[1]['last'], rows[1]['status']) == ('', 'unfinished')
+    assert rows[0]['commit'] == 'abc'
+
+
+def test_to_csv_has_gain_of_seed_and_config(finished_run):
+    runs = [finished_run('alone', seed, 40.0, distilled=False) for seed in range(3)]
+    runs += [finished_run('kd', seed, score) for seed, score in enumerate((41.0, 43.0, 45.0))]
+    rows = list(csv.DictReader(io.StringIO(to_csv(runs, threshold=2.0))))
+    assert rows[0]['baseline'] == rows[0]['mean_difference'] == rows[0]['verdict'] == ''
+    assert [row['difference'] for row in rows[3:]] == ['1.0000', '3.0000', '5.0000']
+    # mean 3, deviation 2; the 97.5 % point of Student's t for two degrees of freedom is 4.3027
+    expected = dict(baseline='alone', mean_difference='3.0000', low='-1.9683', high='7.9683')
+    assert rows[3].items() >= (expected | dict(verdict='INCONCLUSIVE')).items()
+
+
+def test_to_markdown_class_scores_have_mean_and_std(finished_run):
+    scores = {'kd': {'sky': [90.0, 92.0], 'pole': [10.0, 10.0]}, 'alone': {'sky': [88.0]}}
+    table = cells(to_markdown(summarise([finished_run('kd', 0, 1.0)]), scores).split('\n\n')[1])
+    assert table['kd'] == ['91.00 ± 1.41', '10.00 ± 0.00']
+    assert table['alone'] == ['88.00', '–']
+
+
+@pytest.mark.parametrize('runs', [[], None])
+def test_to_markdown_without_finished_runs_is_a_table(unfinished, runs):
+    summaries = summarise([unfinished('kd', 0)] if runs is None else runs)
+    assert to_markdown(summaries).startswith('| config |')
+
+
+def test_decimals_of_fractions_are_three(finished_run):
+    runs = [finished_run('alone', 0, 0.412, distilled=False), finished_run('frs', 0, 0.4346)]
+    table = cells(to_markdown(summarise(runs)))
+    assert table['alone'][0] == '0.412'
+    assert table['frs'][:3] == ['0.435', '+0.023', '']
+    assert table['frs'][7] == '0.435'
+
+
+def test_decimals_of_per_cent_below_one_are_two(finished_run):
+    runs = [finished_run('alone', 0, 2.34, distilled=False), finished_run('kd', 0, 0.86)]
+    table = cells(to_markdown(summarise(runs)))
+    assert table['kd'][:2] == ['0.86', '-1.48'] and table['kd'][7] == '0.86'
+
+
+def test_baseline_by_loss_is_the_smallest(finished_run):
+    def less(run):
+        return replace(run, rule='less', metric='mIoU')
+
+    runs = [
+        less(finished_run('alone_a', 0, 5.0, 4.0, distilled=False)),
+        less(finished_run('alone_b', 0, 2.0, 3.0, distilled=False)),
+        less(finished_run('kd', 0, 1.0, 2.0)),
+    ]
+    summaries = summarise(runs)
+    assert [s.best for s in summaries] == [(4.0,), (2.0,), (1.0,)]
+    assert baseline(summaries[2], summaries).name == 'alone_b'
+    rows = list(csv.DictReader(io.StringIO(to_csv(runs))))
+    assert [row['best'] for row in rows] == ['4.0000', '2.0000', '1.0000']
+
+
+def test_tables_name_skipped_steps(finished_run):
+    run = finished_run('kd', 0, 43.0, 44.0)
+    (log,) = run.folder.glob('*/vis_data/scalars.json')
+    log.write_text(log.read_text() + '\n{"mIoU": 45.0, "step": 30, "skipped_steps": 7}')
+    (row,) = csv.DictReader(io.StringIO(to_csv([run])))
+    assert row['status'] == 'finished, 7 steps skipped'
+    assert 'not finite: kd 7.' in to_markdown(summarise([run]))
+
+
+def test_to_markdown_class_mean_ignores_seeds_without_the_class(finished_run):
+    runs = [finished_run('kd', seed, 43.0) for seed in (0, 1)]
+    nan = float('nan')
+    scores = dict(kd=dict(a=[nan, nan], b=[nan, 40.0], c=[30.0, 40.0]))
+    table = to_markdown(summarise(runs), scores)
+    assert '| kd | – | 40.00 | 35.00 ± 7.07 |' in table

@@ -1,0 +1,144 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmkd.experiments.summary import summarise
+from mmkd.experiments.tables import to_markdown
+from mmkd.experiments.verdict import Gain, gain, gain_at_equal_time, refusals
+
+SETUP = dict(student='fast_scnn', length='20 iterations', batch_size='8')
+
+
+def of(*differences: float) -> Gain:
+    return Gain('alone', dict(enumerate(differences)), 1.0)
+
+
+@pytest.mark.parametrize(
+    'differences, half',
+    [  # 97.5 % points of Student's t, from a printed table
+        ((1.0, 3.0), 12.706 * math.sqrt(2) / math.sqrt(2)),
+        ((1.0, 3.0, 5.0), 4.303 * 2 / math.sqrt(3)),
+        ((2.0, 2.0, 2.0, 6.0), 3.182 * 2 / math.sqrt(4)),
+    ],
+)
+def test_gain_interval_equals_students_t(differences, half):
+    low, high = of(*differences).interval
+    mean = sum(differences) / len(differences)
+    assert (low, high) == (
+        pytest.approx(mean - half, abs=2e-3),
+        pytest.approx(mean + half, abs=2e-3),
+    )
+
+
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=6), st.floats(-10, 10))
+def test_gain_interval_shifts_with_scores(differences, shift):
+    low, high = of(*differences).interval
+    moved = of(*(d + shift for d in differences)).interval
+    assert moved == (pytest.approx(low + shift, abs=1e-6), pytest.approx(high + shift, abs=1e-6))
+
+
+@pytest.mark.parametrize(
+    'differences, threshold, verdict',
+    [
+        ((3.0, 3.5, 4.0), 3.0, 'GO'),  # mean 3.5, interval above 0
+        ((3.0, 3.5, 4.0), 3.6, 'INCONCLUSIVE'),  # a gain, smaller than asked for
+        ((0.0, 3.5, 7.0), 3.0, 'INCONCLUSIVE'),  # enough in the mean, but the interval holds 0
+        ((-1.0, 0.0, 1.5), 3.0, 'NO-GO'),  # too little, and the interval holds 0
+        ((-3.0, -3.5, -4.0), 3.0, 'NO-GO'),  # a loss
+        ((0.0, 0.0, 0.0), 0.0, 'INCONCLUSIVE'),  # enough for no threshold, but no gain
+        ((9.0,), 3.0, 'INCONCLUSIVE'),  # one seed has no interval
+    ],
+)
+def test_gain_verdict_follows_interval(differences, threshold, verdict):
+    assert of(*differences).verdict(threshold) == verdict
+
+
+def test_gain_pairs_the_seeds(finished_run):
+    runs = [finished_run('alone', s, v, distilled=False) for s, v in ((0, 40.0), (1, 50.0))]
+    runs += [finished_run('kd', s, v) for s, v in ((1, 53.0), (2, 99.0), (0, 41.0))]
+    summaries = summarise(runs)
+    assert gain(summaries[0], summaries) is None
+    assert gain(summaries[1], summaries).differences == {0: 1.0, 1: 3.0}
+
+
+def test_gain_without_a_common_seed_is_none(finished_run):
+    summaries = summarise(
+        [finished_run('alone', 0, 40.0, distilled=False), finished_run('kd', 1, 9)]
+    )
+    assert gain(summaries[1], summaries) is None
+
+
+def longer(finished_run, name: str, step_seconds: float, score: float):
+    """An undistilled run of three validations, thirty iterations, instead of two."""
+    setup = SETUP | dict(length='30 iterations')
+    return finished_run(
+        name,
+        0,
+        0.0,
+        0.0,
+        score,
+        distilled=False,
+        comparable='t',
+        step_seconds=step_seconds,
+        **setup,
+    )
+
+
+def test_gain_at_equal_time_is_over_the_best_that_trained_as_long(finished_run):
+    runs = [
+        finished_run('alone', 0, 0.0, 40.0, distilled=False, step_seconds=0.4, **SETUP),
+        longer(finished_run, 'alone_x1.5', 0.4, 41.0),
+        longer(finished_run, 'slow_x1.5', 0.41, 40.5),
+        longer(finished_run, 'short_x1.5', 0.3, 42.5),
+        finished_run('kd', 0, 0.0, 43.0, step_seconds=0.6, **SETUP),
+    ]
+    summaries = summarise(runs)
+    kd = summaries[-1]
+    assert gain(kd, summaries).mean == 3.0
+    found = gain_at_equal_time(kd, summaries)
+    assert (found.baseline, found.mean, found.time_ratio) == ('alone_x1.5', 2.0, pytest.approx(1))
+    assert refusals(kd, summaries) == [
+        'kd with short_x1.5 at equal time: it trained 0.75 times as long'
+    ]
+    assert '| +2.00 |  | INCONCLUSIVE |' in to_markdown(summaries)
+
+
+@pytest.mark.parametrize(
+    'changes, fact',
+    [
+        (dict(length='10 iterations'), 'length 20 iterations and 10 iterations'),
+        (dict(batch_size='16'), 'batch_size 8 and 16'),
+        ({'training data': 'b'}, 'other training data'),
+        (dict(start='b.pth'), 'start a.pth and b.pth'),
+    ],
+)
+def test_refusals_name_what_differs(finished_run, changes, fact):
+    setup = SETUP | {'training data': 'a', 'start': 'a.pth'}
+    runs = [
+        finished_run('alone', 0, 40.0, distilled=False, comparable='t', **setup | changes),
+        finished_run('other', 0, 40.0, distilled=False, comparable='t', student='vmamba'),
+        finished_run('kd', 0, 0.0, 43.0, **setup),
+    ]
+    text = to_markdown(summarise(runs))
+    assert f'Not compared, because budgets differ: kd with alone: {fact}.' in text
+
+
+def test_refusals_of_runs_with_baseline_are_empty(finished_run):
+    runs = [
+        finished_run('alone', 0, 40.0, 41.0, distilled=False, **SETUP),
+        finished_run(
+            'small', 0, 39.0, 41.0, distilled=False, comparable='t', **SETUP | dict(batch_size='4')
+        ),
+        finished_run('kd', 0, 0.0, 43.0, **SETUP),
+    ]
+    summaries = summarise(runs)
+    assert refusals(summaries[-1], summaries) == []
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=5), st.floats(0, 2))
+def test_gain_verdict_of_loss_equals_negated_score(differences, threshold):
+    by_seed = dict(enumerate(differences))
+    less = Gain('alone', {seed: -d for seed, d in by_seed.items()}, 1.0, 'less')
+    assert less.verdict(threshold) == Gain('alone', by_seed, 1.0).verdict(threshold)

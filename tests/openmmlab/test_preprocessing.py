@@ -1,0 +1,98 @@
+import pytest
+import torch
+from mmseg.models import SegDataPreProcessor
+from mmseg.structures import SegDataSample
+
+from mmkd.distillation.teacher_inputs import TeacherInputs
+from mmkd.errors import UserError
+
+IMAGENET = dict(
+    type='SegDataPreProcessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    size_divisor=1,
+)
+UNIT = dict(
+    type='mmdet.DetDataPreprocessor',
+    mean=[0, 0, 0],
+    std=[255, 255, 255],
+    bgr_to_rgb=True,
+    pad_size_divisor=1,
+)
+BGR = dict(type='SegDataPreProcessor', mean=[103.53, 116.28, 120], std=[1, 2, 3], size_divisor=1)
+NONE = dict(type='SegDataPreProcessor', size_divisor=1)
+
+
+def preprocess(config, images, **changes):
+    """What a network's own preprocessor makes of BGR images of different sizes."""
+    keys = ('mean', 'std', 'bgr_to_rgb')
+    own = {key: config[key] for key in keys if key in config}
+    samples = [SegDataSample() for _ in images]
+    data = dict(inputs=[image.clone() for image in images], data_samples=samples)
+    out = SegDataPreProcessor(**own, size_divisor=1, **changes)(data, training=True)
+    return out['inputs'], out['data_samples']
+
+
+@pytest.mark.parametrize('student', [IMAGENET, BGR, NONE])
+@pytest.mark.parametrize('teacher', [IMAGENET, UNIT, BGR, NONE])
+def test_teacher_inputs_equal_its_own_preprocessor(student, teacher):
+    images = [torch.randint(0, 256, (3, *size)).float() for size in [(6, 9), (8, 7)]]
+    inputs, samples = preprocess(student, images)
+    expected, _ = preprocess(teacher, images)
+    converted, _ = TeacherInputs(student, teacher)(inputs, samples)
+    torch.testing.assert_close(converted, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_teacher_inputs_padding_is_the_teachers():
+    images = [torch.full((3, 4, 4), 200.0), torch.full((3, 8, 8), 200.0)]
+    inputs, samples = preprocess(BGR, images, pad_val=5)
+    converter = TeacherInputs(dict(BGR, pad_val=5), dict(IMAGENET, pad_val=-1))
+    converted, _ = converter(inputs, samples)
+    assert (converted[0, :, 4:] == -1).all() and (converted[0, :, :, 4:] == -1).all()
+    assert (converted[1] != -1).all()
+
+
+def test_teacher_inputs_equal_preprocessing_passes_batch_through():
+    x = torch.randn(1, 3, 4, 4)
+    assert TeacherInputs(IMAGENET, dict(IMAGENET, size=(9, 9)))(x, None)[0] is x
+
+
+def test_teacher_inputs_leave_student_batch():
+    x = torch.randn(1, 3, 4, 4)
+    before = x.clone()
+    TeacherInputs(IMAGENET, UNIT)(x, None)
+    assert torch.equal(x, before)
+
+
+def test_teacher_inputs_divisor_is_rejected_by_name():
+    inputs = TeacherInputs(IMAGENET, dict(UNIT, pad_size_divisor=32))
+    assert inputs(torch.zeros(1, 3, 64, 32), None)[0].shape == (1, 3, 64, 32)
+    with pytest.raises(UserError, match='48x64.*multiples of 32.*size_divisor'):
+        inputs(torch.zeros(1, 3, 48, 64), None)
+
+
+def test_teacher_inputs_unknown_preprocessor_is_rejected_unless_equal():
+    odd = dict(type='mmseg.SegTTAPreprocessor', mean=[1, 2, 3])
+    TeacherInputs(odd, odd)
+    with pytest.raises(UserError, match="student data_preprocessor.type='SegTTAPreprocessor'"):
+        TeacherInputs(odd, IMAGENET)
+
+
+def test_teacher_scale_resizes_images_and_samples():
+    inputs = TeacherInputs(UNIT, dict(UNIT, pad_size_divisor=32), scale=1.5)
+    facts = dict(
+        img_shape=(40, 60), pad_shape=(48, 64), batch_input_shape=(48, 64), scale_factor=(2.0, 4.0),
+        padding_size=[0, 4, 0, 8], ori_shape=(10, 30),
+    )  # fmt: skip
+    sample = SegDataSample(metainfo=facts)
+    x = torch.rand(1, 3, 48, 64)
+    images, (resized,) = inputs(x, [sample])
+    assert inputs.size_of((48, 64)) == (96, 96)
+    expected = torch.nn.functional.interpolate(x, (96, 96), mode='bilinear')
+    torch.testing.assert_close(images, expected)
+    assert resized.metainfo == dict(
+        img_shape=(80, 90), pad_shape=(96, 96), batch_input_shape=(96, 96),
+        scale_factor=(3.0, 8.0), padding_size=[0, 6, 0, 16], ori_shape=(10, 30),
+    )  # fmt: skip
+    assert sample.metainfo == facts

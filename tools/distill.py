@@ -1,0 +1,6 @@
+"""``mmkd distill`` as a script."""
+
+from mmkd_cli import run
+
+if __name__ == '__main__':
+    run('distill')

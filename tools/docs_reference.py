@@ -1,0 +1,107 @@
+"""Write docs/reference.md: every key of a config and every option of a command, from the code."""
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / 'docs' / 'reference.md'
+# The parts of a distillation that are not losses, by the key under which a config has them.
+PARTS = {
+    'model': ('mmkd/distillation/distiller.py', 'Distiller'),
+    'model.teacher': ('mmkd/distillation/teacher.py', 'Teacher'),
+    'model.distill.NAME': ('mmkd/distillation/term.py', 'Term'),
+    "weight=dict(type='gradient_share')": ('mmkd/distillation/gradient_share.py', 'GradientShare'),
+}
+# Arguments that the code passes, and no config.
+PASSED = {'Term': ('name',), 'Teacher': ('student_preprocessor',)}
+
+
+def class_node(path: Path, name: str) -> ast.ClassDef:
+    """Return the definition of a class."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return next(n for n in nodes if isinstance(n, ast.ClassDef) and n.name == name)
+
+
+def registered_losses() -> Iterator[tuple[Path, str]]:
+    """Yield the file and the name of every registered loss."""
+    for path in sorted((ROOT / 'mmkd/losses').glob('*_loss.py')):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.decorator_list:
+                yield path, node.name
+
+
+def meanings(docstring: str) -> dict[str, str]:
+    """Return what the ``Args`` section of a docstring says of each argument."""
+    section = re.search(r'^Args:\n(.*?)(?=^\S|\Z)', docstring, re.DOTALL | re.MULTILINE)
+    found = {}
+    for names, text in re.findall(
+        r'^ {4}([\w*, ]+): (.*?)(?=^ {4}\S|\Z)', section[1] if section else '', re.DOTALL | re.M
+    ):
+        for name in names.split(','):
+            found[name.strip()] = ' '.join(text.split()).replace('``', '`')
+    return found
+
+
+def key_rows(node: ast.ClassDef) -> list[list[str]]:
+    """Return key, default and meaning of each argument of a class."""
+    init = next(
+        (f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == '__init__'), None
+    )
+    if init is None:
+        return []
+    arguments, said = init.args.args[1:], meanings(ast.get_docstring(node) or '')
+    defaults = [None] * (len(arguments) - len(init.args.defaults)) + init.args.defaults
+    return [
+        [f'`{a.arg}`', 'required' if d is None else f'`{ast.unparse(d)}`', said.get(a.arg, '')]
+        for a, d in zip(arguments, defaults, strict=True)
+        if a.arg not in PASSED.get(node.name, ())
+    ]
+
+
+def option_rows(path: Path) -> list[list[str]]:
+    """Return name and help of each argument that a command adds to its parser."""
+    rows = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') == 'add_argument':
+            names = ' '.join(a.value for a in node.args if isinstance(a, ast.Constant))
+            said = next((k.value for k in node.keywords if k.arg == 'help'), None)
+            text = said.value if isinstance(said, ast.Constant) else ''
+            if 'SUPPRESS' not in ast.unparse(node):
+                rows.append([f'`{names}`', text])
+    return rows
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table; a bar within a cell is escaped."""
+    lines = [header, ['---'] * len(header), *rows]
+    cells = (' | '.join(cell.replace('|', '\\|') for cell in line) for line in lines)
+    return '\n'.join(f'| {line} |' for line in cells) + '\n'
+
+
+def reference() -> str:
+    """Return the text of the page."""
+    parts = ['# Reference\n\nMade by `tools/docs_reference.py` from the code; do not edit.\n']
+    parts.append('## Keys of a distillation\n')
+    header = ['key', 'default', 'meaning']
+    for key, (path, name) in PARTS.items():
+        parts += [f'### `{key}`\n', table(header, key_rows(class_node(ROOT / path, name)))]
+    parts.append('## Losses\n\nWrite a loss as `loss=dict(type=NAME, ...)` of a term.\n')
+    for path, name in registered_losses():
+        rows = key_rows(class_node(path, name))
+        parts += [f'### `{name}`\n', table(header, rows) if rows else 'It has no parameters.\n']
+    parts.append('## Commands\n\nCommands that take a config also take these options:\n')
+    shared = ROOT / 'mmkd/cli/arguments.py'
+    parts.append(table(['option', 'meaning'], option_rows(shared)))
+    for path in sorted((ROOT / 'mmkd/cli').glob('*.py')):
+        rows = option_rows(path)
+        if rows and path != shared:
+            parts += [f'### `mmkd {path.stem}`\n', table(['option', 'meaning'], rows)]
+    return '\n'.join(parts)
+
+
+if __name__ == '__main__':
+    argparse.ArgumentParser(allow_abbrev=False, description=__doc__).parse_args()
+    PAGE.write_text(reference())
