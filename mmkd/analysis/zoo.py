@@ -118,9 +118,11 @@ def _reason(error: Exception) -> str:
 def _build(student: dict, teacher: dict, library: str, is_student: bool) -> tuple[Distiller, str]:
     """Build a Distiller with both terms, or with the first and why the second is refused."""
     tried = student if is_student else model_config(load_config(teacher['config']))
-    # Vision transformers can yield a map and a class token; some backbones yield one map.
+    # Vision transformers can yield a map and a class token; some backbones yield one map. In
+    # training TridentNet's third stage triples the batch.
     taps = dict(
-        attention=['backbone[-1]', 'backbone[-1][0]', 'backbone'], logits=_logit_taps(tried)
+        attention=['backbone[-1]', 'backbone[-1][0]', 'backbone', 'backbone.layer2'],
+        logits=_logit_taps(tried),
     )
     refused = '' if taps['logits'] else 'it has no head whose class scores can be tapped'
     while True:
@@ -134,7 +136,8 @@ def _build(student: dict, teacher: dict, library: str, is_student: bool) -> tupl
             return MODELS.build(copy.deepcopy(model)), refused
         except UserError as error:
             text = str(error)
-            unfit = 'without [' in text or 'add an index' in text
+            messages = 'without [', 'add an index', 'one entry for each image'
+            unfit = any(message in text for message in messages)
             if 'distill.attention' in text and unfit and taps['attention'][1:]:
                 del taps['attention'][0]
             elif taps['logits']:
@@ -179,9 +182,8 @@ def _with_classes(model: dict, other: dict) -> dict:
 
 
 def _write_teacher(model: dict, folder: Path) -> dict:
-    torch.manual_seed(0)
     network = MODELS.build(copy.deepcopy(model))
-    initialise_without_files(network)  # without, features of deep networks overflow
+    _initialise(network)  # without, features of deep networks overflow
     files = dict(config=str(folder / 'teacher.py'), checkpoint=str(folder / 'teacher.pth'))
     Config(dict(model=model, default_scope=None)).dump(files['config'])
     torch.save(network.state_dict(), files['checkpoint'])
@@ -198,7 +200,7 @@ def _trains_alone(model: dict) -> bool:
 
 def _train_once(model: torch.nn.Module, *networks: torch.nn.Module) -> str:
     """Train for one step on the smallest synthetic images that every network takes."""
-    initialise_without_files(model)
+    _initialise(model)
     model.train()
     stated = [size for network in networks for size in stated_sizes(network)]
     sizes = [(64, 64), *stated, (256, 256), (512, 512)]
@@ -215,6 +217,15 @@ def _train_once(model: torch.nn.Module, *networks: torch.nn.Module) -> str:
     total.backward()
     reached = [p for p in networks[0].parameters() if p.grad is not None]
     return 'ok' if reached and torch.isfinite(total) else f'the loss is {total.item()}'
+
+
+def _initialise(network: torch.nn.Module) -> None:
+    torch.manual_seed(0)
+    initialise_without_files(network)
+    for module in network.modules():
+        # MMDetection 3.5.1 draws these from a file only; else they hold what the memory held.
+        if type(module).__name__ == 'TridentConv':
+            torch.nn.init.kaiming_normal_(module.weight)
 
 
 def _without_files(node: object) -> object:
