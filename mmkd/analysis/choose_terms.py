@@ -19,6 +19,7 @@ class Networks:
     Attributes:
         student, teacher: The features of backbone and neck.
         teacher_inner: Features inside the teacher's neck and heads, for maps that its stages lack.
+        student_inner: Features inside the student's backbone, for maps that its stages lack.
         logits: Taps of the student's and the teacher's logits, where both are segmentors.
         scores: Taps of the class scores and of the neck, level by level, where both are detectors.
         same_classes: Whether both tell the same classes apart.
@@ -28,6 +29,7 @@ class Networks:
     student: Sequence[Feature]
     teacher: Sequence[Feature]
     teacher_inner: Sequence[Feature] = ()
+    student_inner: Sequence[Feature] = ()
     logits: tuple[str, str] | None = None
     scores: tuple[Sequence[str], Sequence[str]] | None = None
     same_classes: bool = False
@@ -68,8 +70,9 @@ def choose_terms(networks: Networks, method: str = 'auto') -> Choice:
     if not choice.terms:
         raise UserError(
             f'--method={method}: expected features of one stride in both networks; the student has '
-            f'{_strides(networks.student)}, the teacher {_strides(networks.teacher)}; write the '
-            'terms yourself (docs/concepts.md)'
+            f'{_strides(networks.student)}, the teacher {_strides(networks.teacher)}; '
+            f'{"".join(f"{reason}; " for reason in choice.reasons)}write the terms yourself '
+            '(docs/concepts.md)'
         )
     feature_terms = [name for name in choice.terms if name != 'logits']
     for name, term in choice.terms.items():
@@ -114,7 +117,10 @@ def _pair_by_stride(
     for student in sorted(networks.student, key=lambda f: f.stride):
         if needs_map and not student.has_map:
             choice.reasons.append(f'{student.tap} is not taken: its attention map is constant')
-            continue
+            taken = [feature for _, feature, _ in pairs]
+            student = _last_with_map(networks.student_inner, student.stride)
+            if student is None or student in taken:
+                continue
         teacher = _nearest(student, networks, choice, needs_map)
         if teacher is None:
             continue
@@ -123,6 +129,11 @@ def _pair_by_stride(
         name += '' if names[name] == 1 else f'_{names[name]}'
         pairs.append((name, student, teacher))
     return pairs
+
+
+def _last_with_map(features: Sequence[Feature], stride: float) -> Feature | None:
+    """Return the last feature of a stride whose attention map varies."""
+    return next((f for f in reversed(features) if f.stride == stride and f.has_map), None)
 
 
 def _nearest(

@@ -78,14 +78,27 @@ def outer_paths(network: nn.Module) -> list[str]:
 
 
 def inner_paths(network: nn.Module) -> list[str]:
-    """Return the paths of the convolutions inside the neck and the heads, in module order."""
+    """Return the paths of the convolutions inside the neck and the heads, in module order.
+
+    Those that score the classes are left out: their output is the logits.
+    """
     parts = [name for name, _ in network.named_children() if name != 'backbone']
     return [
         path
         for path, module in network.named_modules()
         if path.partition('.')[0] in parts
         and 'auxiliary_head' not in path
+        and not path.endswith('conv_seg')
         and type(module).__name__ in ('ConvModule', 'Conv2d', 'DepthwiseSeparableConvModule')
+    ]
+
+
+def block_paths(network: nn.Module) -> list[str]:
+    """Return the paths of the groups of layers inside the backbone, in module order."""
+    return [
+        path
+        for path, module in network.named_modules()
+        if path.startswith('backbone.') and path.count('.') <= 3 and type(module) is nn.Sequential
     ]
 
 

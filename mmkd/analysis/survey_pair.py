@@ -10,7 +10,13 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from mmkd.analysis.choose_terms import Networks
-from mmkd.analysis.feature_survey import Feature, inner_paths, outer_paths, survey_features
+from mmkd.analysis.feature_survey import (
+    Feature,
+    block_paths,
+    inner_paths,
+    outer_paths,
+    survey_features,
+)
 from mmkd.config.class_names import class_names, plain_name
 from mmkd.config.student import model_config
 from mmkd.distillation.rng import preserve_rng_state
@@ -105,6 +111,7 @@ def survey_pair(
         student=_stages(of_student(outer_paths(student))),
         teacher=_stages(of_teacher(outer_paths(network))),
         teacher_inner=of_teacher(inner_paths(network)),
+        student_inner=of_student(block_paths(student)),
         logits=logits,
         scores=scores,
         same_classes=same_classes,

@@ -57,6 +57,28 @@ def test_attention_skips_constant_maps_and_says_so():
     assert all(term['loss']['type'] == 'ActivationATLoss' for term in choice.terms.values())
 
 
+def test_attention_of_a_blank_student_stage_is_taken_from_the_last_blocks_of_its_stride():
+    inner = [feature(f'backbone.layers.{i}.blocks', 4 * 2**j, 8) for j in range(2) for i in (j, 4)]
+    teacher = [feature(f'backbone[{i}]', 4 * 2**i, 64) for i in range(2)]
+    choice = choose_terms(Networks(BLANK[:2], teacher, student_inner=inner), 'at')
+    assert taps(choice) == {
+        'stride_4': ('backbone.layers.4.blocks', 'backbone[0]'),
+        'stride_8': ('backbone.layers.4.blocks', 'backbone[1]'),
+    }
+    assert 'backbone[0] is not taken: its attention map is constant' in choice.reasons
+
+
+def test_blocks_of_a_student_are_taken_once():
+    inner = [feature('backbone.blocks', 4, 8)]
+    choice = choose_terms(Networks([BLANK[0], BLANK[0]], INNER, student_inner=inner), 'freq')
+    assert taps(choice) == {'stride_4': ('backbone.blocks', 'decode_head.fusion_conv')}
+
+
+def test_attention_without_any_map_says_which_maps_are_constant():
+    with pytest.raises(UserError, match=r'; backbone\[3\] is not taken: .* constant; write the'):
+        choose_terms(Networks(BLANK, BLANK), 'at')
+
+
 def test_frequency_gives_high_bands_to_fine_and_low_bands_to_coarse_stages():
     terms = choose_terms(PAIR, 'freq').terms
     bands = {name: (term['loss']['low'], term['loss']['high']) for name, term in terms.items()}

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from mmkd.analysis.feature_survey import Feature, inner_paths, outer_paths, survey_features
+from mmkd.analysis.feature_survey import (
+    Feature,
+    block_paths,
+    inner_paths,
+    outer_paths,
+    survey_features,
+)
 
 
 class Pyramid(nn.Module):
@@ -77,6 +83,23 @@ def test_survey_module_that_does_not_run_is_left_out():
 
 def test_inner_paths_leave_out_backbone_and_auxiliary_heads():
     assert inner_paths(Network()) == ['decode_head.0']
+
+
+def test_inner_paths_leave_out_the_scores_of_classes():
+    network = nn.ModuleDict(
+        dict(
+            decode_head=nn.ModuleDict(dict(conv_seg=nn.Conv2d(5, 7, 1), fusion=nn.Conv2d(5, 5, 1)))
+        )
+    )
+    assert inner_paths(network) == ['decode_head.fusion']
+
+
+def test_block_paths_are_the_groups_of_layers_in_the_backbone():
+    stages = nn.ModuleList([nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1)), nn.ReLU())])
+    network = nn.ModuleDict(
+        dict(backbone=nn.ModuleDict(dict(stages=stages)), neck=nn.Sequential(nn.Conv2d(4, 4, 1)))
+    )
+    assert block_paths(network) == ['backbone.stages.0', 'backbone.stages.0.0']
 
 
 def test_feature_needs_variation_above_the_least():
