@@ -16,12 +16,14 @@ trap 'rm -rf "$folder"' EXIT
 python=${PYTHON:-python3}
 "$python" -m pip install --quiet --no-deps --target "$folder" onedl-mmdetection==3.5.1
 PYTHONPATH="$folder" "$python" -W ignore - <<'PYTHON'
+import logging
 import sys
 
 import mmdet
 import torch
 from mmdet.models.backbones import ResNet, TridentResNet
 
+logging.disable(logging.INFO)  # MMEngine tells of each weight
 torch.use_deterministic_algorithms(True)
 torch.utils.deterministic.fill_uninitialized_memory = True
 settings = dict(depth=50, num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,))
