@@ -41,10 +41,10 @@ def test_print_losses_refuses_a_factor_that_is_not_its_formula(factor, monkeypat
     monkeypatch.setitem(names, 'TOOLKITS', {'torch': lambda: [row(factor)]})
     monkeypatch.setitem(names, 'features', lambda: tuple(noise(1, 2, 3, 4)))
     if factor == 3:
-        print_losses(None)
+        print_losses()
     else:
         with pytest.raises(UserError, match='torch `theirs`: the factor is not its formula'):
-            print_losses(None)
+            print_losses()
     assert '| torch `theirs` | `ours` | 3 | 3 | 3 | 3 |' in capsys.readouterr().out
 
 

@@ -1,41 +1,28 @@
-"""Compare mmkd with other distillation toolkits: their losses, and the time of a step.
+"""Compare mmkd's losses with those of other distillation toolkits, on noise and on features.
 
-    losses  the factor between a loss of theirs and mmkd's, on noise and on features
-    time    a training step of mmrazor beside mmkd's, with the same attention term
-
-Their loss with weight w has the gradient of mmkd's with weight f w. `losses` measures f in float64
-and compares it with its formula; the exit status is 2 if they differ. A toolkit that is not
-installed is left out: `pip install '.[toolkits]'`.
+Their loss with weight w has the gradient of mmkd's with weight f w. This measures f in float64 and
+compares it with its formula; the exit status is 2 if they differ. A toolkit that is not installed
+is left out: `pip install '.[toolkits]'`.
 """
 
 # Before PyTorch: mmkd sets how OpenMP's threads wait.
 import mmkd  # noqa: F401  # isort: skip
 
 import argparse
-import copy
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
-from pathlib import Path
-from types import ModuleType
-from unittest import mock
 
 import torch
-from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmkd.analysis.timing import median_ms
-from mmkd.analysis.training_step import build_distiller, noise_labels
-from mmkd.cli.arguments import positive
+from mmkd.analysis.mmrazor import import_mmrazor
 from mmkd.cli.run_tool import run_tool
-from mmkd.config.load import load_config, load_distillation
-from mmkd.distillation.distiller import Distiller
+from mmkd.config.load import load_config
 from mmkd.errors import UserError
 from mmkd.losses import (
     ActivationATLoss,
@@ -45,10 +32,8 @@ from mmkd.losses import (
     LogitKDLoss,
 )
 from mmkd.openmmlab.inference import build_network
-from mmkd.openmmlab.lean_heads import report_accuracy
-from mmkd.registry import DATASETS, MODELS
+from mmkd.registry import DATASETS
 
-FLAGSHIP = 'configs/segformer_fastscnn_freq.py'
 TEACHER = 'configs/teachers/segformer_b0_streets.py'
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -64,35 +49,6 @@ class Row:
     factor: Callable[[int, int, int, int], float]
     their_loss: Loss
     our_loss: Loss
-
-
-def import_mmrazor() -> type[nn.Module]:
-    """Import mmrazor's losses and return its algorithm for one teacher.
-
-    mmrazor 1.0 accepts mmcv up to 2.1 only. Its packages import all of their modules, some of
-    which fail with this PyTorch: here each package is empty, and distillation alone is imported.
-    """
-    import mmcv
-
-    with mock.patch.object(mmcv, '__version__', '2.1.0'):
-        import mmrazor
-    name = 'mmrazor.models.algorithms.distill.configurable.single_teacher_distill'
-    if name not in sys.modules:
-        packages = [name.rsplit('.', depth)[0] for depth in (4, 3, 2, 1)]
-        packages += [f'mmrazor.models.{p}' for p in ('architectures', 'distillers', 'task_modules')]
-        for package in packages:
-            empty = ModuleType(package)
-            empty.__path__ = [str(Path(mmrazor.__file__).parent.joinpath(*package.split('.')[1:]))]
-            sys.modules[package] = empty
-        tasks = sys.modules['mmrazor.models.task_modules']
-        tasks.RecorderManager = import_module(f'{tasks.__name__}.recorder').RecorderManager
-        delivery = import_module(f'{tasks.__name__}.delivery')
-        tasks.DistillDeliveryManager = delivery.DistillDeliveryManager
-        import_module('mmrazor.models.distillers.configurable_distiller')
-        import_module('mmrazor.models.losses')  # into its registry
-    for registry in (mmrazor.registry.MODELS, mmrazor.registry.TASK_UTILS):
-        registry._imported = True  # A look-up would import everything else.
-    return import_module(name).SingleTeacherDistill
 
 
 def mmrazor_rows() -> Iterator[Row]:
@@ -274,7 +230,7 @@ def measure_factor(row: Row, student: Tensor, teacher: Tensor) -> tuple[float, f
     return factor.item(), ((theirs - factor * ours).norm() / theirs.norm()).item()
 
 
-def print_losses(args: argparse.Namespace) -> None:
+def print_losses() -> None:
     torch.manual_seed(0)
     pairs = dict(
         noise=(torch.randn(4, 16, 24, 32).double(), torch.randn(4, 16, 24, 32).double()),
@@ -307,93 +263,14 @@ def print_losses(args: argparse.Namespace) -> None:
         raise UserError(f'{", ".join(wrong)}: the factor is not its formula')
 
 
-def mmrazor_algorithm(
-    distiller: Distiller, config: Config, taps: tuple[str, str], loss: dict
-) -> nn.Module:
-    """Return mmrazor's algorithm on copies of a Distiller's networks.
-
-    Args:
-        distiller: Its weights are taken.
-        config: The config that it was built from.
-        taps: The module whose output is compared, of the student and of the teacher.
-        loss: mmrazor's, of two features.
-    """
-    networks = []
-    for settings, network in (
-        (config.model.student, distiller.student),
-        (load_config(config.model.teacher.config).model, distiller.teacher.network),
-    ):
-        plain = MODELS.build(copy.deepcopy(settings))
-        plain.load_state_dict(network.state_dict())
-        networks.append(plain)
-    student, teacher = (dict(x=dict(type='mmrazor.ModuleOutputs', source=tap)) for tap in taps)
-    algorithm = import_mmrazor()(
-        distiller=dict(
-            type='mmrazor.ConfigurableDistiller',
-            student_recorders=student,
-            teacher_recorders=teacher,
-            distill_losses=dict(loss_x=loss),
-            loss_forward_mappings=dict(
-                loss_x={
-                    f'{side}_feature': dict(from_student=side == 's', recorder='x') for side in 'st'
-                }
-            ),
-        ),
-        architecture=networks[0],
-        teacher=networks[1],
-    )
-    algorithm.train()
-    algorithm.teacher.eval()  # mmrazor leaves its dropout on.
-    return algorithm
-
-
-def print_time(args: argparse.Namespace) -> None:
-    config = load_distillation(FLAGSHIP)
-    init_default_scope(config.default_scope)
-    # The same module as the student's tap of the flagship's term, by the name that mmrazor needs.
-    taps = ('backbone.global_feature_extractor', 'decode_head.convs.3')
-    term = dict(
-        student=taps[0],
-        teacher=taps[1],
-        loss=dict(type='ActivationATLoss', distance='mse'),
-        weight=1e3,
-    )
-    distiller = build_distiller(config, dict(attention=term))
-    report_accuracy(distiller, False)
-    their_loss = dict(type='mmrazor.ATLoss', loss_weight=1e3)
-    models = dict(mmrazor=mmrazor_algorithm(distiller, config, taps, their_loss), mmkd=distiller)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (8, 3, 192, 256), generator=generator).byte()
-    samples = noise_labels(config.model.student, 8, (192, 256), generator)
-    data = dict(inputs=list(images), data_samples=samples)
-    optimizers = {
-        name: build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
-        for name, model in models.items()
-    }
-
-    def step(name: str) -> None:
-        models[name].train_step(data, optimizers[name])
-        if name == 'mmkd':
-            distiller.forget_terms()  # as a hook does in training
-
-    times = median_ms({name: partial(step, name) for name in models}, args.repeats)
-    print('| step | ms | times as long as mmkd |\n| --- | --- | --- |')
-    for name, time in times.items():
-        print(f'| {name} | {time:.0f} | {time / times["mmkd"]:.2f} |')
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    argparse.ArgumentParser(
         allow_abbrev=False,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('table', choices=['losses', 'time'])
-    parser.add_argument('--repeats', type=positive, default=7, help='timed steps of each toolkit')
-    args = parser.parse_args()
+    ).parse_args()
     torch.set_num_threads(1)
-    tables = dict(losses=print_losses, time=print_time)
-    tables[args.table](args)
+    print_losses()
 
 
 if __name__ == '__main__':
