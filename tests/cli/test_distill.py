@@ -56,9 +56,9 @@ def test_split_teacher_finds_folder_and_timm_backbone(tmp_path):
 
 
 def test_split_teacher_checkpoint_may_begin_at_home(monkeypatch):
-    monkeypatch.setenv('HOME', '/home/me')
-    assert split_teacher('a/b.py:~/c.pth')['checkpoint'] == '/home/me/c.pth'
-    assert split_teacher('timm:resnet18:~/c.pth')['checkpoint'] == '/home/me/c.pth'
+    monkeypatch.setenv('HOME', '/users/me')
+    assert split_teacher('a/b.py:~/c.pth')['checkpoint'] == '/users/me/c.pth'
+    assert split_teacher('timm:resnet18:~/c.pth')['checkpoint'] == '/users/me/c.pth'
 
 
 @pytest.mark.parametrize(

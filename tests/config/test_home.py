@@ -8,15 +8,15 @@ from mmkd.config.options import merge_options
 
 @pytest.fixture(autouse=True)
 def _home(monkeypatch):
-    monkeypatch.setenv('HOME', '/home/me')
+    monkeypatch.setenv('HOME', '/users/me')
 
 
 def test_expand_home_paths_at_any_depth_are_expanded():
     config = dict(a='~/x.pth', b=[dict(c=('~', '~/y'))], d='a~/b', e='~=3', f=None, g=['~/z'])
     expand_home(config)
     assert config == dict(
-        a='/home/me/x.pth', b=[dict(c=('/home/me', '/home/me/y'))], d='a~/b', e='~=3', f=None,
-        g=['/home/me/z'],
+        a='/users/me/x.pth', b=[dict(c=('/users/me', '/users/me/y'))], d='a~/b', e='~=3', f=None,
+        g=['/users/me/z'],
     )  # fmt: skip
 
 
@@ -35,9 +35,9 @@ def test_load_config_home_in_options_and_bases_is_expanded(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     'argument, expanded',
     [
-        ('~/a.py', '/home/me/a.py'),
-        ('--work-dir=~/runs', '--work-dir=/home/me/runs'),
-        ('model.teacher.checkpoint=~/b.pth', 'model.teacher.checkpoint=/home/me/b.pth'),
+        ('~/a.py', '/users/me/a.py'),
+        ('--work-dir=~/runs', '--work-dir=/users/me/runs'),
+        ('model.teacher.checkpoint=~/b.pth', 'model.teacher.checkpoint=/users/me/b.pth'),
         ('a~/b', 'a~/b'),
         ('--resume', '--resume'),
     ],

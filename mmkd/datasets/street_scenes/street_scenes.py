@@ -16,7 +16,7 @@ class StreetScenes(BaseSegDataset):
     loaded. Its RNG is seeded with split and index, so scene 7 of ``train`` shows the same street on
     every machine and at every size. Sky, road and walls are large; poles, fences and signs are
     thin. Light, haze, blur and noise vary. Grass and hedges count as Tree, as in CamVid's eleven
-    classes. There are no void pixels.
+    classes. Every pixel has a class.
 
     Args:
         split: 'train' or 'val'; they do not share a scene.
