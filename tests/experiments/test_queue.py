@@ -76,8 +76,9 @@ def test_run_all_parallel_trainings_have_a_gpu_each(tmp_path, monkeypatch):
     """Each says which it was given: its config starts from a file of that name."""
     config = tmp_path / 'given.py'
     config.write_text(
-        f"import os\n_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'\n"
-        "load_from = 'gpu ' + os.environ['CUDA_VISIBLE_DEVICES']\n"
+        # An import statement would make it a pure-Python config for MMEngine 0.10.7.
+        f"_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'\n"
+        "load_from = 'gpu ' + __import__('os').environ['CUDA_VISIBLE_DEVICES']\n"
     )
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,5')
     runs = plan_runs([str(config)], [0, 1], [], tmp_path)
