@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # onedl-mmdetection 3.5.1: IoUBalancedNegSampler(floor_thr=-1) draws otherwise after its first call.
 #
-#   PYTHON=... findings/mmdet_iou_balanced_sampler.sh     a Python with PyTorch, mmcv and mmengine
+#   PYTHON=... findings/mmdet_iou_balanced_sampler.sh     a Python with mmengine and compiled mmcv
 #
 # Documented: floor_thr=-1 draws all negatives by IoU bins, those without overlap too.
 # Seen: the first call sets floor_thr to 0. From the second call on, boxes without overlap are drawn
@@ -9,11 +9,8 @@
 # The exit status is 1 if this changes.
 set -euo pipefail
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-python=${PYTHON:-python3}
-"$python" -m pip install --quiet --no-deps --target "$folder" onedl-mmdetection==3.5.1
-PYTHONPATH="$folder" "$python" -W ignore - <<'PYTHON'
+source "$(dirname "$0")/lib/install.sh" --no-deps onedl-mmdetection==3.5.1
+"$python" -W ignore - <<'PYTHON'
 import sys
 
 import mmdet

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # onedl-mmdetection 3.5.1: TridentConv has no initial weights of its own.
 #
-#   PYTHON=... findings/mmdet_trident_conv.sh     a Python with PyTorch, mmcv and mmengine
+#   PYTHON=... findings/mmdet_trident_conv.sh     a Python with mmengine and compiled mmcv
 #
 # Expected: a TridentResNet that is built without a pretrained file and initialised by
 # init_weights() holds random weights, as MMDetection's ResNet does.
@@ -11,11 +11,8 @@
 # The exit status is 1 if this changes.
 set -euo pipefail
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-python=${PYTHON:-python3}
-"$python" -m pip install --quiet --no-deps --target "$folder" onedl-mmdetection==3.5.1
-PYTHONPATH="$folder" "$python" -W ignore - <<'PYTHON'
+source "$(dirname "$0")/lib/install.sh" --no-deps onedl-mmdetection==3.5.1
+"$python" -W ignore - <<'PYTHON'
 import logging
 import sys
 
