@@ -1,9 +1,9 @@
-# 33 iterations an epoch (266 images, batch 8): 15 epochs.
+# 33 iterations an epoch (266 images, batch 8): 30 epochs.
 _base_ = [
     '../_base_/datasets/camvid_192x256_by_sequence.py',
     '../_base_/models/efficientnet_lite2_segformer_head.py',
     '../_base_/schedules/efficientnet_camvid_25_epochs.py',
     '../_base_/by_sequence_runtime.py',
 ]
-param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-6, end=495, by_epoch=False)]
-train_cfg = dict(max_iters=495, val_interval=165)
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-6, end=990, by_epoch=False)]
+train_cfg = dict(max_iters=990, val_interval=198)
