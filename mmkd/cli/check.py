@@ -26,8 +26,10 @@ from mmkd.config.student import innermost_dataset, is_distillation
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.gradient_share import GradientShare
 from mmkd.distillation.load import load_distiller
+from mmkd.distillation.sample_batch import lend_batch
 from mmkd.distillation.tap import Tap
 from mmkd.distillation.term import Term
+from mmkd.engine.first_batch import load_first_batch
 from mmkd.errors import UserError
 from mmkd.losses import ActivationATLoss, FrequencyAttentionLoss
 from mmkd.openmmlab.passes import run_without_loss
@@ -161,7 +163,9 @@ def main() -> None:
         loader.num_workers = 0
     settle_worker_options(config)
     torch.manual_seed(0)
-    distiller = load_distiller(config, None).to(get_device())
+    loader = Runner.build_dataloader(config.train_dataloader, seed=0)
+    with lend_batch(lambda: load_first_batch(loader)):
+        distiller = load_distiller(config, None).to(get_device())
     teacher = distiller.teacher.for_prediction(torch.device(get_device()))
     metric = teacher_score = baseline_score = None
     if predicts(teacher):
@@ -171,8 +175,7 @@ def main() -> None:
         load_weights(distiller.student, weights, f'--baseline={args.baseline}')
         metric, baseline_score = score(distiller.student, config, args.images)
     batches = [
-        distiller.data_preprocessor(batch, training=True)
-        for batch in islice(Runner.build_dataloader(config.train_dataloader, seed=0), _BATCHES)
+        distiller.data_preprocessor(batch, training=True) for batch in islice(loader, _BATCHES)
     ]
     distiller.eval()
     features = tapped_features(distiller, batches[0])

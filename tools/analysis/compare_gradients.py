@@ -16,6 +16,8 @@ from mmkd.cli.run_tool import run_tool
 from mmkd.config.checks import check_dataloaders
 from mmkd.config.load import load_distillation
 from mmkd.distillation.load import load_distiller
+from mmkd.distillation.sample_batch import lend_batch
+from mmkd.engine.first_batch import load_first_batch
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,11 +38,12 @@ def main() -> None:
     merge_options(config, args.cfg_options)
     check_dataloaders(config, 'train_dataloader')
     torch.manual_seed(0)
-    distiller = load_distiller(config, args.checkpoint).train().to(get_device())
-    for term in distiller.distill.values():
-        term.schedule_factor = 1.0  # independent of its schedule
     config.train_dataloader.update(num_workers=0, persistent_workers=False)
     batches = Runner.build_dataloader(config.train_dataloader, seed=0)
+    with lend_batch(lambda: load_first_batch(batches)):
+        distiller = load_distiller(config, args.checkpoint).train().to(get_device())
+    for term in distiller.distill.values():
+        term.schedule_factor = 1.0  # independent of its schedule
     steps = []
     for batch in islice(batches, args.batches):
         data = distiller.data_preprocessor(batch, training=True)
