@@ -1,7 +1,7 @@
 _base_ = [
     '_base_/datasets/camvid_192x256_by_sequence.py',
     '_base_/distillers/fast_scnn_pkd.py',
-    '_base_/schedules/camvid_by_sequence_20_epochs.py',
+    '_base_/schedules/camvid_by_sequence_80_epochs.py',
     '_base_/by_sequence_runtime.py',
 ]
 model = dict(
