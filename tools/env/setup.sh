@@ -70,6 +70,14 @@ if [ "$compile" = 1 ]; then
     [ -f "$header" ] || fail "$header is missing; install Python's headers (Debian, Ubuntu: python$version-dev), or leave out MMKD_COMPILE"
 fi
 
+# pip keeps what it downloads until all of it is installed. An environment that is there goes first.
+NEEDED_MB=8000
+free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')
+kept=$(du -sk "$VENV" 2>/dev/null | awk '{ print int($1 / 1024) }' || true)
+if [ $((free + ${kept:-0})) -lt $NEEDED_MB ]; then
+    fail "the disk of $PWD has $free MB free: expected $NEEDED_MB MB to install in; free some"
+fi
+
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check "$@"; }
 
 # Leaves in $kept one wheel for each Python, torch, machine and kind of operators, compiled once.
