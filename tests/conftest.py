@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -119,8 +120,22 @@ def largest_tensor() -> LargestTensor:
 
 
 @pytest.fixture(autouse=True)
-def _mmseg_scope():
+def _mmseg_scope(monkeypatch):
     init_default_scope('mmseg')
+    run_path = runpy.run_path
+
+    def run_in_no_scope(path: str, *, run_name: str | None = None) -> dict:
+        """Run a tool as a new process would, where no test has set the scope."""
+        if run_name != '__main__':
+            return run_path(path)
+        scopes = DefaultScope._instance_dict
+        DefaultScope._instance_dict = type(scopes)()
+        try:
+            return run_path(path, run_name=run_name)
+        finally:
+            DefaultScope._instance_dict = scopes
+
+    monkeypatch.setattr(runpy, 'run_path', run_in_no_scope)
 
 
 @pytest.fixture

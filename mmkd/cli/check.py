@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
@@ -105,6 +106,7 @@ def training_length(config: Config) -> int:
     """Return the number of iterations of a training."""
     if config.train_cfg.get('max_iters'):
         return config.train_cfg.max_iters
+    init_default_scope(config.get('default_scope') or 'mmengine')
     loader = Runner.build_dataloader(config.train_dataloader, seed=0)
     return config.train_cfg.max_epochs * len(loader)
 
@@ -163,6 +165,7 @@ def main() -> None:
         loader.num_workers = 0
     settle_worker_options(config)
     torch.manual_seed(0)
+    init_default_scope(config.get('default_scope') or 'mmengine')
     loader = Runner.build_dataloader(config.train_dataloader, seed=0)
     with lend_batch(lambda: load_first_batch(loader)):
         distiller = load_distiller(config, None).to(get_device())

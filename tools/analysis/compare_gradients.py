@@ -8,6 +8,7 @@ from itertools import islice
 
 import torch
 from mmengine.device import get_device
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmkd.analysis.term_gradients import mean_gradients, term_gradients
@@ -39,6 +40,7 @@ def main() -> None:
     check_dataloaders(config, 'train_dataloader')
     torch.manual_seed(0)
     config.train_dataloader.update(num_workers=0, persistent_workers=False)
+    init_default_scope(config.get('default_scope') or 'mmengine')
     batches = Runner.build_dataloader(config.train_dataloader, seed=0)
     with lend_batch(lambda: load_first_batch(batches)):
         distiller = load_distiller(config, args.checkpoint).train().to(get_device())
