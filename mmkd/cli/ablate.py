@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', default=[], help='overrides of every config')
     parser.add_argument('--work-dir', default='work_dirs/ablation', help='runs and results')
     parser.add_argument(
-        '--threshold', type=float, default=0.0, metavar='GAIN',
+        '--threshold', type=_points, default=0.0, metavar='GAIN',
         help="smallest gain that counts, in the metric's unit (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -77,6 +77,16 @@ def main() -> None:
             f'{len(failures)} runs failed: '
             + '; '.join(f'{run.name} seed {run.seed}: {why}' for run, why in failures.items())
         )
+
+
+def _points(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a finite number')
+    return value
 
 
 def _factor(text: str) -> float:

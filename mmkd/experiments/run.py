@@ -74,7 +74,7 @@ class Run:
     fingerprint: str
     """Hash of the config without the seed, and of the teacher's; all seeds of a run share it."""
     comparable: str
-    """Hash of what two runs must share to be compared: student, start, data, length, metric."""
+    """Hash of ``setup``, which two runs must share to be compared."""
     teacher: tuple[str, str] | None
     """Config, or other name, and weights of the teacher; None for a training without one."""
     metric: str
@@ -84,7 +84,7 @@ class Run:
     commit: str
     """mmkd's commit that trains it; several, separated by spaces, if a later one resumed it."""
     setup: dict[str, str] = field(default_factory=dict, compare=False)
-    """The parts that ``comparable`` hashes, by name; empty in files of earlier versions."""
+    """Student, start, data, length and so on, by name; empty in files of earlier versions."""
     rule: str = 'greater'
     """Whether a ``greater`` or a ``less`` value of the metric is the better one."""
 
@@ -93,8 +93,8 @@ class Run:
         return self.teacher is not None
 
     def best(self, scores: Iterable[float]) -> float:
-        """Return the best of some values of the run's metric, NaN if all are NaN."""
-        known = [score for score in scores if score == score]
+        """Return the best finite value of the run's metric, NaN if there is none."""
+        known = [score for score in scores if math.isfinite(score)]
         return (min if self.rule == 'less' else max)(known, default=float('nan'))
 
     @property
@@ -127,7 +127,7 @@ class Run:
             UserError: The folder, or that of another seed, holds a run of another config.
         """
         for note in sorted(self.family.glob(f'seed_*/{_NOTE}')):
-            earlier = load_run(note.parent)
+            earlier = _load_seed(note.parent)
             if earlier.fingerprint != self.fingerprint:
                 raise UserError(
                     f'{earlier.folder} holds a run of {earlier.config} before a change: expected '
@@ -178,7 +178,17 @@ def load_run(folder: Path) -> Run:
 def find_runs(work_dir: str | Path) -> list[Run]:
     """Return all saved runs under an ablation's work dir, by name and seed."""
     notes = Path(work_dir).glob(f'*/seed_*/{_NOTE}')
-    return sorted((load_run(note.parent) for note in notes), key=lambda r: (r.name, r.seed))
+    return sorted((_load_seed(note.parent) for note in notes), key=lambda r: (r.name, r.seed))
+
+
+def _load_seed(folder: Path) -> Run:
+    run = load_run(folder)
+    if folder.name != f'seed_{run.seed}':
+        raise UserError(
+            f'{folder} holds a run of seed {run.seed}, a copy: expected that of its own seed; '
+            'remove the folder'
+        )
+    return run
 
 
 def runs_in(folder: str | Path) -> list[Run]:
@@ -320,17 +330,22 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
         )
     by_epoch = not loop.get('max_iters')
     start = [config.load_from] if config.get('load_from') else []
-    student, data = model_config(config).to_dict(), _data(config)
-    same = [student, *data, metric, (length, by_epoch), *start]
+    training, validation = config.train_dataloader.to_dict(), config.val_dataloader.to_dict()
+    optimizer = config.get('optim_wrapper') or {}
+    images, batch_size = training.get('dataset') or {}, training.get('batch_size')
+    if 'mix_until_sample' in images:  # a mix that ends with training moves with its length
+        share = images['mix_until_sample'] / (length * (batch_size or 1))
+        images = images | dict(mix_until_sample=round(share, 2))
     setup = {
-        'student': _fingerprint(student),
+        'student': _fingerprint(model_config(config).to_dict()),
         'start': ''.join(start),
         'metric': metric,
         'length': f'{length} {"epochs" if by_epoch else "iterations"}',
-        'batch size': str(data[0]['batch_size']),
-        # A mix of images that ends with training moves with its length.
-        'training data': _fingerprint(data[0]['dataset'] | dict(mix_until_sample=None)),
-        'validation data': _fingerprint(data[1]['dataset']),
+        'batch size': str(batch_size),
+        'accumulated batches': str(optimizer.get('accumulative_counts', 1)),
+        'training data': _fingerprint(images),
+        'validation data': _fingerprint(validation.get('dataset') or {}),
+        'validation scores': _fingerprint(config.get('val_evaluator') or {}),
     }
     return Run(
         folder=folder,
@@ -338,7 +353,7 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
         seed=seed,
         options=tuple(options),
         fingerprint=_fingerprint(_but_seed(config)),
-        comparable=_fingerprint(same),
+        comparable=_fingerprint(setup),
         teacher=teacher and (str(teacher[teacher_kind(teacher)]), teacher_weights(teacher)),
         metric=metric,
         length=length,
@@ -388,7 +403,8 @@ def _overrides(options: Sequence[str]) -> dict:
 def _matches(pattern: str) -> list[str]:
     for root in (Path(), ROOT):
         path = root / pattern
-        found = [str(path)] if path.is_file() else sorted(glob.glob(str(path)))
+        files = [str(path)] if path.is_file() else sorted(glob.glob(str(path)))
+        found = [file for file in files if Path(file).is_file()]
         if found:
             return found
     raise UserError(f'{pattern}: expected a config file or a pattern that matches one')
@@ -398,12 +414,6 @@ def _but_seed(config: Config) -> dict:
     facts = config.to_dict()
     facts.get('randomness', {}).pop('seed', None)
     return facts
-
-
-def _data(config: Config) -> list[dict]:
-    """Return the data that a student trains on and is scored on, without the loading options."""
-    loaders = [config.train_dataloader.to_dict(), config.val_dataloader.to_dict()]
-    return [{key: loader.get(key) for key in ('dataset', 'batch_size')} for loader in loaders]
 
 
 def _fingerprint(configs: dict | list) -> str:

@@ -1,5 +1,6 @@
 """Summarise finished runs: one summary per config, over its seeds."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -14,6 +15,7 @@ class Summary:
     """The results of one config over its seeds.
 
     ``last`` and ``best`` have one score per finished run: of the last and of the best validation.
+    A run whose last score is NaN or infinite does not count as finished.
     """
 
     name: str
@@ -23,12 +25,15 @@ class Summary:
     step_ms: float | None
     train_seconds: float | None
     unfinished: tuple[int, ...]
+    not_finite: tuple[int, ...] = ()
+    """Seeds whose last score is NaN or infinite."""
     skipped: int = 0
     """Steps of the finished runs that were left out, as their gradients were not finite."""
 
     @property
     def finished(self) -> tuple[Run, ...]:
-        return tuple(run for run in self.runs if run.seed not in self.unfinished)
+        left_out = (*self.unfinished, *self.not_finite)
+        return tuple(run for run in self.runs if run.seed not in left_out)
 
     @property
     def scores(self) -> dict[int, float]:
@@ -45,8 +50,9 @@ def summarise(runs: Sequence[Run]) -> list[Summary]:
 def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
     """Return the training of the same student without a teacher, or None.
 
-    It has the same initial weights, data and length. If there are several, for example with other
-    learning rates, it is the best one, so that a gain is never overstated.
+    It has the same initial weights, data and length. Of several, for example with other learning
+    rates, it is one with the most seeds in common, and of those the best on these seeds, so that a
+    gain is never overstated.
     """
     first = summary.runs[0]
     candidates = [
@@ -55,10 +61,16 @@ def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
         if first.distilled
         and not other.runs[0].distilled
         and other.runs[0].comparable == first.comparable
-        and other.last
+        and other.scores
     ]
-    choose = min if first.rule == 'less' else max
-    return choose(candidates, key=lambda other: mean(other.last), default=None)
+    sign = -1 if first.rule == 'less' else 1
+
+    def rank(other: Summary) -> tuple[int, float]:
+        common = summary.scores.keys() & other.scores.keys()
+        known = [other.scores[seed] for seed in common or other.scores]
+        return len(common), sign * mean(known)
+
+    return max(candidates, key=rank, default=None)
 
 
 def decimals(summary: Summary, summaries: Sequence[Summary]) -> int:
@@ -73,9 +85,10 @@ def decimals(summary: Summary, summaries: Sequence[Summary]) -> int:
 
 
 def _summary(name: str, runs: Sequence[Run]) -> Summary:
-    finished = [run for run in runs if is_finished(run)]
-    records = {run: load_record(run.folder) for run in finished}
-    scores = {run: [v for _, v in records[run].scores(run.metric)] for run in finished}
+    ended = [run for run in runs if is_finished(run)]
+    records = {run: load_record(run.folder) for run in ended}
+    scores = {run: [v for _, v in records[run].scores(run.metric)] for run in ended}
+    finished = [run for run in ended if math.isfinite(scores[run][-1])]
     records = list(records.values())
     steps = [record.step_time for record in records if record.step_time]
     trainings = [record.train_seconds for record in records if record.train_seconds]
@@ -86,6 +99,7 @@ def _summary(name: str, runs: Sequence[Run]) -> Summary:
         best=tuple(run.best(scores[run]) for run in finished),
         step_ms=mean(steps) * 1e3 if steps else None,
         train_seconds=mean(trainings) if trainings else None,
-        unfinished=tuple(run.seed for run in runs if run not in finished),
+        unfinished=tuple(run.seed for run in runs if run not in ended),
+        not_finite=tuple(run.seed for run in ended if run not in finished),
         skipped=sum(record.skipped_steps for record in records),
     )

@@ -85,12 +85,15 @@ def to_markdown(
     text = _table(header, rows)
     refused = [line for summary in summaries for line in refusals(summary, summaries)]
     if refused:
-        text += f'\nNot compared, because budgets differ: {"; ".join(refused)}.\n'
+        text += f'\nNot compared: {"; ".join(refused)}.\n'
     unfinished = [
         f'{s.name} seed {seed}' for s in summaries for seed in s.unfinished
     ]  # fmt: skip
     if unfinished:
         text += f'\nNot finished, and not included: {", ".join(unfinished)}.\n'
+    not_finite = [f'{s.name} seed {seed}' for s in summaries for seed in s.not_finite]
+    if not_finite:
+        text += f'\nWith a score that is not finite, and not included: {", ".join(not_finite)}.\n'
     skipped = [f'{s.name} {s.skipped}' for s in summaries if s.skipped]
     if skipped:
         text += f'\nSteps skipped for gradients that are not finite: {", ".join(skipped)}.\n'

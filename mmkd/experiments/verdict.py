@@ -98,10 +98,13 @@ def refusals(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
     """Say why undistilled runs of a config's student are not compared with it.
 
     Returns:
-        A line for each run that differs in its budget, none where another baseline has the same.
+        A line for each run that differs in its setup or has other seeds, none where another
+        baseline has neither.
     """
     lines = []
-    has_baseline = baseline(summary, summaries) is not None
+    own_baseline = baseline(summary, summaries)
+    if own_baseline and summary.last and gain(summary, summaries) is None:
+        lines.append(f'{summary.name} with {own_baseline.name}: they do not have a seed in common')
     for other in summaries:
         differing = _differing(summary, other)
         if not differing or 'student' in differing or not summary.last or not other.last:
@@ -111,7 +114,7 @@ def refusals(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
             if found and not found.at_equal_time:
                 fact = f'it trained {found.time_ratio:.2f} times as long'
                 lines.append(f'{summary.name} with {other.name} at equal time: {fact}')
-        elif not has_baseline:
+        elif own_baseline is None:
             facts = ', '.join(_fact(key, summary, other) for key in differing)
             lines.append(f'{summary.name} with {other.name}: {facts}')
     return lines
@@ -141,7 +144,7 @@ def _differing(summary: Summary, other: Summary) -> list[str]:
 
 
 def _fact(key: str, summary: Summary, other: Summary) -> str:
-    if key in ('training data', 'validation data'):
+    if key in ('training data', 'validation data', 'validation scores'):
         return f'other {key}'
     values = (s.runs[0].setup.get(key) or 'none' for s in (summary, other))
     return f'{key} {" and ".join(values)}'

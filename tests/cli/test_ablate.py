@@ -12,7 +12,8 @@ from mmkd.cli.ablate import parse_args
             ['--report-only', '--equal-time', '1.5'],
             '--report-only: expected it without',
         ),
-        (['a.py', '--threshold', 'three'], "--threshold: invalid float value: 'three'"),
+        (['a.py', '--threshold', 'three'], "--threshold: 'three': expected a finite number"),
+        (['a.py', '--threshold', 'nan'], "--threshold: 'nan': expected a finite number"),
     ],
 )
 def test_parse_args_rejects_bad_options(monkeypatch, capsys, options, message):

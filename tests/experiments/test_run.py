@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -48,13 +49,20 @@ def test_plan_runs_variants_are_comparable_to_baseline(family, tmp_path):
         'val_dataloader.dataset.count=9',
         'default_hooks.checkpoint.save_best=aAcc',
         'load_from=pretrained.pth',
+        'optim_wrapper.accumulative_counts=4',
+        'val_evaluator.ignore_index=3',
     ],
 )
 def test_plan_runs_incomparable_settings_differ_in_setup(option, tmp_path):
     student = ['configs/students/fast_scnn_streets.py']
     (usual,), (other,) = (plan_runs(student, [0], o, tmp_path) for o in ([], [option]))
     assert usual.comparable != other.comparable
-    workers = ['train_dataloader.num_workers=1', 'optim_wrapper.optimizer.lr=0.1']
+    assert [key for key in usual.setup if usual.setup[key] != other.setup[key]]
+    workers = [
+        'train_dataloader.num_workers=1',
+        'optim_wrapper.optimizer.lr=0.1',
+        'val_dataloader.batch_size=2',
+    ]
     (same,) = plan_runs(student, [0], workers, tmp_path)
     assert usual.comparable == same.comparable
 
@@ -102,6 +110,15 @@ def test_note_folder_of_another_config_raises_user_error(tmp_path):
     run.note()
     with pytest.raises(UserError, match='seed_0 holds a run of .* before a change'):
         replace(run, fingerprint='another').note()
+
+
+def test_note_beside_a_copied_seed_raises_user_error(tmp_path):
+    first, second = plan_runs(['configs/students/fast_scnn_streets.py'], [0, 1], [], tmp_path)
+    first.note()
+    shutil.copytree(first.folder, second.folder)
+    for use in (second.note, lambda: find_runs(tmp_path)):
+        with pytest.raises(UserError, match='seed_1 holds a run of seed 0, a copy'):
+            use()
 
 
 def test_note_seeds_of_changed_config_raise_user_error(tmp_path):
@@ -188,6 +205,13 @@ def test_plan_runs_brackets_in_config_name_are_accepted(tmp_path):
 def test_plan_runs_bad_seed_raises_user_error(tmp_path, seed):
     with pytest.raises(UserError, match=rf'randomness.seed={seed}: expected an integer'):
         plan_runs(['configs/students/fast_scnn_streets.py'], [seed], [], tmp_path)
+
+
+def test_plan_runs_pattern_leaves_folders_out(tmp_path):
+    (tmp_path / 'inner').mkdir()
+    (tmp_path / 'a.py').write_text(f"_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'\n")
+    (run,) = plan_runs([f'{tmp_path}/*'], [0], [], tmp_path / 'work')
+    assert run.name == 'a'
 
 
 def test_plan_runs_pattern_without_match_raises_user_error(tmp_path):

@@ -1,9 +1,11 @@
 import csv
 import io
+import math
 from dataclasses import replace
 
 import pytest
 
+from mmkd.experiments.plots import score_bars, to_png
 from mmkd.experiments.summary import baseline, summarise
 from mmkd.experiments.tables import to_csv, to_markdown
 
@@ -66,6 +68,35 @@ def test_baseline_of_several_is_the_best(finished_run):
     summaries = summarise([fast, slow, finished_run('kd', 0, 0.0, 43.0)])
     assert baseline(summaries[-1], summaries).name == 'lr_3e-3'
     assert cells(to_markdown(summaries))['kd'][1] == '+2.00'
+
+
+def test_baseline_is_chosen_on_the_seeds_that_are_compared(finished_run):
+    scores = dict(alone={0: 40.0, 1: 41.0}, alone_fast={0: 30.0, 1: 30.5, 2: 60.0, 3: 61.0})
+    runs = [
+        finished_run(name, seed, 0.0, score, distilled=False)
+        for name, of_seeds in scores.items()
+        for seed, score in of_seeds.items()
+    ]
+    runs += [finished_run('kd', seed, 0.0, score) for seed, score in ((0, 42.0), (1, 43.5))]
+    summaries = summarise(runs)
+    assert baseline(summaries[-1], summaries).name == 'alone'
+    assert cells(to_markdown(summaries))['kd'][1] == '+2.25'
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_tables_leave_out_and_name_a_score_that_is_not_finite(finished_run, value):
+    runs = [
+        finished_run(name, seed, score, distilled=name == 'kd')
+        for name, seed, score in (
+            ('alone', 0, value), ('alone', 1, 41.0), ('kd', 0, 42.0), ('kd', 1, 43.0)
+        )
+    ]  # fmt: skip
+    text = to_markdown(summarise(runs))
+    assert cells(text)['alone'][0] == '41.00'
+    assert cells(text)['kd'][1] == '+2.00'
+    assert 'With a score that is not finite, and not included: alone seed 0.' in text
+    assert f'alone,0,mIoU,{value:.4f}' in to_csv(runs)
+    assert to_png(score_bars(summarise(runs))).startswith(b'\x89PNG')
 
 
 def test_summarise_unfinished_run_is_named_and_not_counted(finished_run, unfinished):

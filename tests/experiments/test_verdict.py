@@ -112,17 +112,27 @@ def test_gain_at_equal_time_is_over_the_best_that_trained_as_long(finished_run):
         (dict(batch_size='16'), 'batch_size 8 and 16'),
         ({'training data': 'b'}, 'other training data'),
         (dict(start='b.pth'), 'start a.pth and b.pth'),
+        ({'accumulated batches': '4'}, 'accumulated batches 1 and 4'),
+        ({'validation scores': 'b'}, 'other validation scores'),
     ],
 )
 def test_refusals_name_what_differs(finished_run, changes, fact):
-    setup = SETUP | {'training data': 'a', 'start': 'a.pth'}
+    setup = SETUP | {'training data': 'a', 'start': 'a.pth', 'accumulated batches': '1'}
+    setup['validation scores'] = 'a'
     runs = [
         finished_run('alone', 0, 40.0, distilled=False, comparable='t', **setup | changes),
         finished_run('other', 0, 40.0, distilled=False, comparable='t', student='vmamba'),
         finished_run('kd', 0, 0.0, 43.0, **setup),
     ]
     text = to_markdown(summarise(runs))
-    assert f'Not compared, because budgets differ: kd with alone: {fact}.' in text
+    assert f'Not compared: kd with alone: {fact}.' in text
+
+
+def test_refusals_name_runs_without_a_common_seed(finished_run):
+    runs = [finished_run('alone', 0, 40.0, distilled=False), finished_run('kd', 1, 43.0)]
+    assert 'Not compared: kd with alone: they do not have a seed in common.' in to_markdown(
+        summarise(runs)
+    )
 
 
 def test_refusals_of_runs_with_baseline_are_empty(finished_run):

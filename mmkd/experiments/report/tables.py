@@ -50,6 +50,9 @@ def results_section(
         if summary.unfinished:
             seeds = ', '.join(map(str, summary.unfinished))
             state += f', seed {seeds} unfinished'
+        if summary.not_finite:
+            seeds = ', '.join(map(str, summary.not_finite))
+            state += f', seed {seeds} not finite'
         if summary.skipped:
             state += f', {summary.skipped} steps skipped'
         count, places = parameters.get(summary.name), decimals(summary, summaries)
