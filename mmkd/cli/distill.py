@@ -4,6 +4,7 @@ import argparse
 import copy
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mmkd.config.distillation_text import distillation_text
 from mmkd.config.load import config_name, load_config
 from mmkd.config.student import imported_modules, is_distillation, model_config
 from mmkd.datasets.data_folder import folder_dataloaders
+from mmkd.engine.teacher_preparation import check_trainable
 from mmkd.errors import UserError
 from mmkd.openmmlab.tasks import is_classifier, is_segmentor
 from mmkd.teachers import (
@@ -59,7 +61,7 @@ def split_teacher(text: str) -> dict[str, str]:
         if not name or not checkpoint:
             raise UserError(f'--teacher={text}: expected timm:NAME:CHECKPOINT')
         return dict(timm=name, checkpoint=os.path.expanduser(checkpoint))
-    if Path(text).is_dir():
+    if text and Path(text).is_dir():
         return dict(huggingface=text)
     match = re.fullmatch(r'(.+?\.py)(?::(.+))?', text)
     if match is None:
@@ -122,11 +124,14 @@ def load_teacher(teacher: dict[str, str]) -> TeacherNetwork:
     is_trained = '://' in checkpoint or Path(checkpoint).is_file()
     if is_trained or teacher_kind(teacher) != 'config':
         return build_teacher_network(teacher)
+    if Path(checkpoint).exists():
+        raise UserError(f'--teacher: {checkpoint}: expected a file of weights; it is not one')
     config = load_config(teacher['config'])
     if not has_best_checkpoint_hook(config):
         raise UserError(
             f'--teacher: {checkpoint} does not exist: expected weights; write CONFIG:CHECKPOINT'
         )
+    check_trainable(teacher['config'], checkpoint)
     print(f'{checkpoint} does not exist yet; mmkd trains {teacher["config"]} first')
     preprocessor = model_config(config).get('data_preprocessor')
     return TeacherNetwork(build(config), preprocessor, class_names(config))
@@ -135,6 +140,9 @@ def load_teacher(teacher: dict[str, str]) -> TeacherNetwork:
 def main() -> None:
     args = parse_args()
     teacher = split_teacher(args.teacher)
+    out = Path(args.out or f'{config_name(args.student)}_{args.method}.py')
+    if out.suffix != '.py':
+        raise UserError(f'--out={out}: expected a name that ends in .py')
     config = load_config(args.student)
     if is_distillation(config):
         raise UserError(f'{args.student}: expected the config of a student; this one distils')
@@ -157,7 +165,6 @@ def main() -> None:
         )
     networks = survey_pair(student, load_teacher(teacher), config)
     choice = choose_terms(networks, args.method)
-    out = Path(args.out or f'{config_name(args.student)}_{args.method}.py')
     base = args.student if '::' in args.student else os.path.relpath(config.filename, out.parent)
     text = distillation_text(
         base,
@@ -169,9 +176,14 @@ def main() -> None:
         student_overrides=changes,
         imports=imported_modules(config),
     )
+    if out.exists() and out.read_bytes() != text.encode():
+        raise UserError(
+            f'--out={out}: expected a new file, and one with other content is there; name another, '
+            'or remove it'
+        )
     write_atomically(out, text.encode())
     print('\n'.join(choice.reasons))
-    print(f'wrote {out}; to train it again: mmkd train {out}', flush=True)
+    print(f'wrote {out}; to train it again: mmkd train {shlex.quote(str(out))}', flush=True)
     if not args.write_only:
         from mmkd.cli import train
 

@@ -1,6 +1,7 @@
 """``mmkd distill`` from the two words that a user types to a trained student."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from huggingface_folder import write_folder
 from mmengine.config import Config
 
 from mmkd.checkpoints.safe_load import load_checkpoint_file
-from mmkd.cli.distill import change_classes, split_teacher, use_folder
+from mmkd.cli.distill import change_classes, load_teacher, split_teacher, use_folder
 from mmkd.config.load import load_config
 from mmkd.errors import UserError
 
@@ -24,6 +25,13 @@ def distill(folder: Path, *words: str) -> subprocess.CompletedProcess:
     environment = os.environ | dict(PYTHONPATH=str(ROOT))
     command = [sys.executable, '-c', CODE, *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def run_distill(monkeypatch, *words: str) -> None:
+    """Run a command that fails, in this process."""
+    monkeypatch.setattr(sys, 'argv', ['mmkd distill', *words])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / 'tools/distill.py'), run_name='__main__')
 
 
 def write_student(folder: Path) -> None:
@@ -67,6 +75,7 @@ def test_split_teacher_checkpoint_may_begin_at_home(monkeypatch):
         ('b.pth', '--teacher=b.pth: expected CONFIG.py, CONFIG.py:CHECKPOINT, a folder'),
         ('timm:resnet18', 'expected timm:NAME:CHECKPOINT'),
         ('mmdet::a/b.py', 'expected its weights too; write mmdet::a/b.py:CHECKPOINT'),
+        ('', '--teacher=: expected CONFIG.py, CONFIG.py:CHECKPOINT, a folder'),
     ],
 )
 def test_split_teacher_unclear_text_is_an_error(text, message):
@@ -137,6 +146,39 @@ def test_distill_other_teacher_trains_and_resumes(kind, tmp_path):
     warned = 'holds other weights than the teacher that this run had before' in done.stdout
     assert warned is (kind == 'timm')
     assert (work_dir / 'iter_4.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['--out', 'student.py'], '--out=student.py: expected a new file'),
+        (['--out', 'a.txt'], '--out=a.txt: expected a name that ends in .py'),
+    ],
+)
+def test_distill_bad_out_leaves_files(words, message, teacher_files, tmp_path, capsys, monkeypatch):
+    write_student(tmp_path)
+    text = (tmp_path / 'student.py').read_text()
+    teacher = ':'.join(teacher_files)
+    monkeypatch.chdir(tmp_path)
+    run_distill(monkeypatch, 'student.py', '--teacher', teacher, '--write-only', *words)
+    assert message in capsys.readouterr().err
+    assert (tmp_path / 'student.py').read_text() == text
+    assert [path.name for path in tmp_path.glob('*.*')] == ['student.py']
+
+
+@pytest.mark.parametrize(
+    'checkpoint, message',
+    [
+        ('.', 'expected a file of weights; it is not one'),
+        ('typo.pth', 'typo.pth: expected an existing file or .../best.pth'),
+    ],
+)
+def test_load_teacher_wrong_checkpoint_is_an_error(
+    checkpoint, message, teacher_files, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        load_teacher(dict(config=teacher_files[0], checkpoint=checkpoint))
 
 
 def test_distill_config_that_distils_is_an_error(tmp_path):
