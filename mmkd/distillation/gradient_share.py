@@ -61,8 +61,8 @@ class GradientShare(nn.Module):
     def update(self, task_norm: float, term_norm: float) -> None:
         """Move the weight towards the share.
 
-        Norms that are not finite leave the weight as it is, and so does a gradient of zero once
-        the weight has been measured: a batch may hold nothing to learn.
+        Norms that are not finite leave the weight as it is, and so does a task's gradient of zero:
+        a batch may hold nothing to learn. So does a term's, once the weight has been measured.
 
         Args:
             task_norm, term_norm: norms of the gradients of the task and of the unweighted term.
@@ -110,9 +110,10 @@ def measure_gradient_norms(
 ) -> list[tuple[float, float]]:
     """Return, for each term, the norms of the task's and of its own gradient.
 
-    A norm goes over the parameters at which neither gradient is zero. In distributed training the
-    gradients are averaged over all processes first, as the optimizer sees them, so every process
-    gets the same norms. Norms are NaN or infinite where a gradient is.
+    A norm goes over the parameters at which neither gradient is zero; where the task has none at
+    all, the term's goes over all parameters. In distributed training the gradients are averaged
+    over all processes first, as the optimizer sees them, so every process gets the same norms.
+    Norms are NaN or infinite where a gradient is.
 
     Args:
         task: the student's own loss (0-dim). Its graph is kept, and so are those of the terms.
@@ -123,7 +124,7 @@ def measure_gradient_norms(
     found = []
     for term in terms:
         of_term = _norms(term, parameters)
-        shared = (of_task != 0) & (of_term != 0)
+        shared = (of_term != 0) & ((of_task != 0) | ~of_task.any())
         found.append((of_task[shared].norm().item(), of_term[shared].norm().item()))
     return found
 
