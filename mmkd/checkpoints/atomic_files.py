@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend
 
+from mmkd.errors import UserError
+
 _NUMBERED = re.compile(r'(?:iter|epoch)_(\d+)\.pth')
 
 
@@ -67,16 +69,26 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
     MMEngine names it in ``last_checkpoint``, which is not written atomically. If a crash or a full
     disk left that file empty or with zeros, the checkpoint with the highest number counts. A file
     of that name in this work dir comes first, because the recorded path may belong to another run
-    after the work dir was moved or copied.
+    after the work dir was moved or copied. Outside of it, only a folder with the work dir's name
+    counts, which is where a hook's ``out_dir`` puts the run's files.
+
+    Raises:
+        UserError: The only checkpoint is that of another run.
     """
     folder = Path(work_dir)
     note = folder / 'last_checkpoint'
     text = note.read_text(errors='replace').strip('\0 \n') if note.is_file() else ''
     for path in (folder / Path(text).name, Path(text)):
-        if os.path.isfile(path):  # False, no error, where the text cannot be a path
+        of_this_run = path.parent == folder or path.parent.name == folder.resolve().name
+        if of_this_run and os.path.isfile(path):  # False, no error, where it cannot be a path
             return str(path)
     numbers = {path: _NUMBERED.fullmatch(path.name) for path in folder.glob('*.pth')}
     numbers = {path: int(match[1]) for path, match in numbers.items() if match}
     if numbers:
         return str(max(numbers, key=numbers.get))
+    if os.path.isfile(text):
+        raise UserError(
+            f'{note} names {text}, the checkpoint of another run: expected one in {folder}; copy '
+            f'it there, or remove {note.name} to start anew'
+        )
     return text or None

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmkd.errors import UserError
@@ -19,8 +20,9 @@ def load_weights(network: nn.Module, checkpoint: Any, source: str, *, exact: boo
             heads.
 
     Raises:
-        UserError: Weights are missing, have another shape than the network's, or do not belong to a
-            layer of the network. Otherwise a deeper network's weights would fit in part.
+        UserError: Weights are missing, have another shape than the network's, are not finite
+            numbers, or do not belong to a layer of the network. Otherwise a deeper network's
+            weights would fit in part.
     """
     state = extract_state_dict(checkpoint, source)
     own = network.state_dict()
@@ -39,6 +41,12 @@ def load_weights(network: nn.Module, checkpoint: Any, source: str, *, exact: boo
                 f'{source} does not fit its config: {key} is {tuple(state[key].shape)} in the '
                 f'file but {tuple(value.shape)} in the network; check num_classes and sizes'
             )
+    for key, _ in network.named_parameters():
+        if key in state and not _is_finite(state[key]):
+            raise UserError(
+                f'{source}: {key}: expected finite floating-point numbers; was its training '
+                'stopped by NaN, or the file quantised?'
+            )
     parts = {name for name, _ in network.named_children()}
     unused = [k for k in state if k not in own and (exact or k.partition('.')[0] in parts)]
     unused = [k for k in unused if not k.endswith('num_batches_tracked')]
@@ -48,6 +56,11 @@ def load_weights(network: nn.Module, checkpoint: Any, source: str, *, exact: boo
             f'of the network, such as {unused[0]}; check its depth'
         )
     network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+
+
+def _is_finite(weight: Tensor) -> bool:
+    plain = weight.layout == torch.strided and not weight.is_meta and not weight.is_quantized
+    return plain and weight.is_floating_point() and bool(torch.isfinite(weight).all())
 
 
 def extract_state_dict(checkpoint: Any, source: str) -> dict[str, Tensor]:
@@ -60,6 +73,8 @@ def extract_state_dict(checkpoint: Any, source: str) -> dict[str, Tensor]:
     if isinstance(checkpoint, dict):
         inside = (checkpoint.get(key) for key in ('state_dict', 'model'))
         state = next((part for part in inside if isinstance(part, dict)), checkpoint)
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise UserError(f'{source}: expected a file with a state_dict')
     return state

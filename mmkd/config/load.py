@@ -139,4 +139,10 @@ def load_work_dir_config(work_dir: str | Path) -> Config:
     if len(copies) != 1:
         found = ', '.join(path.name for path in copies) or 'none'
         raise UserError(f'{folder} holds {found} as configs: expected the work dir of one run')
-    return _load_file(copies[0])
+    config = _load_file(copies[0])
+    if not isinstance(config.get('model'), dict):
+        raise UserError(
+            f'{copies[0]}: model={config.get("model")!r}: expected a dict; is {folder} the work '
+            'dir of a run?'
+        )
+    return config

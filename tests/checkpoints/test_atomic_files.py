@@ -10,6 +10,7 @@ from mmkd.checkpoints.atomic_files import (
     remove_partial_checkpoints,
     write_atomically,
 )
+from mmkd.errors import UserError
 
 
 def test_write_atomically_makes_folders(tmp_path):
@@ -84,9 +85,26 @@ def test_find_last_checkpoint_of_moved_work_dir_ignores_old_place(tmp_path):
         (tmp_path / name / 'iter_2.pth').touch()
     (tmp_path / 'old/last_checkpoint').write_text(str(tmp_path / 'new/iter_2.pth'))
     assert find_last_checkpoint(tmp_path / 'old') == str(tmp_path / 'old/iter_2.pth')
-    # A hook's `out_dir` may lie elsewhere.
-    (tmp_path / 'old/iter_2.pth').unlink()
-    assert find_last_checkpoint(tmp_path / 'old') == str(tmp_path / 'new/iter_2.pth')
+
+
+def test_find_last_checkpoint_of_another_run_is_refused(tmp_path):
+    (tmp_path / 'copy').mkdir()
+    (tmp_path / 'first').mkdir()
+    (tmp_path / 'first/iter_2.pth').touch()
+    (tmp_path / 'copy/last_checkpoint').write_text(str(tmp_path / 'first/iter_2.pth'))
+    with pytest.raises(UserError, match='iter_2.pth, the checkpoint of another run: expected one'):
+        find_last_checkpoint(tmp_path / 'copy')
+    (tmp_path / 'copy/iter_1.pth').touch()
+    assert find_last_checkpoint(tmp_path / 'copy') == str(tmp_path / 'copy/iter_1.pth')
+
+
+def test_find_last_checkpoint_in_the_out_dir_of_a_hook_is_found(tmp_path):
+    for folder in ('run', 'elsewhere/run'):  # MMEngine adds the work dir's name
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / 'elsewhere/run/iter_2.pth').touch()
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'elsewhere/run/iter_2.pth'))
+    found = find_last_checkpoint(tmp_path / 'run')
+    assert found == str(tmp_path / 'elsewhere/run/iter_2.pth')
 
 
 def test_find_last_checkpoint_of_vanished_file_is_that_file(tmp_path):

@@ -204,6 +204,23 @@ def test_load_damaged_safetensors_raises_user_error(network, tmp_path):
         ),
         (lambda s: s.update({'0.bias': torch.ones(9)}), r'0.bias is \(9,\).*\(4,\).*num_classes'),
         (lambda s: s.update(epoch='x'), 'file: expected a file with a state_dict'),
+        (lambda s: s.update({0: torch.ones(1)}), 'file: expected a file with a state_dict'),
+        (
+            lambda s: s.update({'0.bias': torch.tensor([1.0, float('nan'), 0.0, 0.0])}),
+            'file: 0.bias: expected finite floating-point numbers',
+        ),
+        (
+            lambda s: s.update({'0.bias': torch.ones(4, dtype=torch.int8)}),
+            'file: 0.bias: expected finite floating-point numbers',
+        ),
+        (
+            lambda s: s.update({'0.bias': torch.ones(4, device='meta')}),
+            'file: 0.bias: expected finite floating-point numbers',
+        ),
+        (
+            lambda s: s.update({'0.bias': torch.ones(4).to_sparse()}),
+            'file: 0.bias: expected finite floating-point numbers',
+        ),
         (
             lambda s: s.update({'1.3.weight': torch.ones(4)}),
             '1 weights of the file are in no layer of the network, such as 1.3.weight',
