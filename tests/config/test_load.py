@@ -370,7 +370,13 @@ def test_load_config_without_model_raises_user_error(tmp_path, text):
 
 
 def test_load_work_dir_config_ignores_copies_of_evaluations(tmp_path):
-    (tmp_path / 'own.py').write_text('x = 1\n')
+    (tmp_path / 'own.py').write_text('model = dict()\nx = 1\n')
     (tmp_path / '20260101_000000.py').write_text('x = 2\n')
     (tmp_path / 'student.py').write_text('x = 3\n')
     assert load_work_dir_config(tmp_path).x == 1
+
+
+def test_load_work_dir_config_of_another_file_is_an_error(tmp_path):
+    (tmp_path / 'script.py').write_text('x = 1\n')
+    with pytest.raises(UserError, match='script.py: model=None: expected a dict; is .* the work'):
+        load_work_dir_config(tmp_path)
