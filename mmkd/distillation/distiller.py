@@ -65,6 +65,7 @@ class Distiller(BaseModel):
             given = {key: value for key, value in teacher.items() if value is not None}
             self.teacher = Teacher(**given, student_preprocessor=student.get('data_preprocessor'))
             self._teacher_calls = build_terms(self.distill, self.student, self.teacher)
+            self.teacher.fold_batch_norms(gather_taps(self.distill, 'teacher_taps'))
         self._compared: list[tuple[str, Tensor, dict[str, Tensor]]] = []
         self._nonfinite: dict[str, str] = {}
         self.register_load_state_dict_pre_hook(_accept_student_weights)

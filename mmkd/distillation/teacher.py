@@ -18,6 +18,7 @@ from mmkd.distillation.tap import INPUT_GRADIENT, Tap
 from mmkd.distillation.teacher_inputs import TeacherInputs
 from mmkd.errors import UserError
 from mmkd.openmmlab.lean import make_lean, use_channels_last
+from mmkd.openmmlab.lean_batch_norm import fold_batch_norms
 from mmkd.openmmlab.passes import run_without_loss
 from mmkd.ops.gradient import input_gradient
 from mmkd.teachers import build_teacher_network
@@ -88,6 +89,12 @@ class Teacher:
             if preprocessor is not None:
                 network.data_preprocessor = preprocessor
         self.sharded = shard and get_world_size() > 1
+
+    def fold_batch_norms(self, taps: Collection[Tap]) -> None:
+        """Make :meth:`run` faster, which may then read only these ``taps``."""
+        if self.dtype is None and not self.sharded:
+            modules = {tap.path for tap in taps if not tap.reads_attention}
+            fold_batch_norms(self.network, modules - {INPUT_GRADIENT.path})
 
     def __deepcopy__(self, memo: dict) -> 'Teacher':
         # An averaged copy of the Distiller shares the teacher, because it never changes.

@@ -32,6 +32,8 @@ from mmkd.ops.upsampled_cross_entropy import (
     upsampled_cross_entropy_reference,
 )
 
+_PART = 64  # channels
+
 
 def use_lean_heads(model: nn.Module) -> None:
     """Give every head of ``model`` that allows it the lean loss and the early fusion.
@@ -163,11 +165,18 @@ class _EarlyFusion(nn.Conv2d):
         """Return (B, C', H, W) of maps (B, C_i, H_i, W_i), the first of which is (H, W) large."""
         weights = weight.split([x.shape[1] for x in input], dim=1)
         fused = functional.conv2d(input[0], weights[0], bias)
-        for x, weight in zip(input[1:], weights[1:], strict=True):
-            fused += functional.interpolate(
-                functional.conv2d(x, weight),
-                fused.shape[2:],
-                mode=self.mode,
-                align_corners=self.align_corners,
-            )
+        smaller = [functional.conv2d(x, w) for x, w in zip(input[1:], weights[1:], strict=True)]
+        # In parts, so that what is upsampled is added while the cache of a CPU still holds it.
+        # Autograd would copy the whole for each part.
+        in_parts = fused.device.type == 'cpu' and not torch.is_grad_enabled()
+        size = _PART if in_parts else fused.shape[1]
+        for start in range(0, fused.shape[1], size):
+            part = slice(start, start + size)
+            for x in smaller:
+                fused[:, part] += functional.interpolate(
+                    x[:, part],
+                    fused.shape[2:],
+                    mode=self.mode,
+                    align_corners=self.align_corners,
+                )
         return fused

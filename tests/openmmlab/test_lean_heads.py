@@ -11,6 +11,7 @@ from mmseg.structures import SegDataSample
 
 from mmkd.distillation.recording import record
 from mmkd.distillation.tap import parse_tap
+from mmkd.openmmlab import lean_heads
 from mmkd.openmmlab.lean_heads import (
     lean_loss_heads,
     plain_loss,
@@ -198,3 +199,12 @@ def test_lean_heads_fast_scnn_trains_as_plain():
         torch.testing.assert_close(results[1][0][name], value, rtol=1e-5, atol=1e-5)
     for expected, found in zip(results[0][1], results[1][1], strict=True):
         assert (expected - found).norm() <= 1e-4 * expected.norm() + 1e-6
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+def test_lean_segformer_predicts_the_same_in_parts(align_corners, monkeypatch):
+    monkeypatch.setattr(lean_heads, '_PART', 3)  # of 8 channels
+    head = make_head(SEGFORMER, align_corners=align_corners).eval()
+    maps = make_maps(4, 6, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(make_lean(head)(maps), head(maps), rtol=0, atol=4e-6)

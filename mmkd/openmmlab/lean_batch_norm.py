@@ -1,0 +1,84 @@
+"""Fold BatchNorms of a frozen network into the convolutions before them, where that saves time.
+
+In evaluation mode a BatchNorm is one factor and one offset for each channel. Applied to the
+convolution's weights and not to its output, they do not cost a pass over the feature map. That pays
+where convolutions are cheap and maps are large: depthwise and 1x1 convolutions. In ResNets and
+HRNets it does not.
+"""
+
+from collections.abc import Collection
+from copy import copy
+from types import MethodType
+
+import torch
+from mmseg.models.decode_heads import SegformerHead
+from mmseg.models.segmentors import BaseSegmentor
+from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, InvertedResidual
+from timm.models.efficientnet import EfficientNetFeatures
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_weights
+
+# One attribute holds a convolution, the other the only thing that reads its output.
+_PAIRS = {
+    EfficientNetFeatures: [('conv_stem', 'bn1')],
+    ConvBnAct: [('conv', 'bn1')],
+    DepthwiseSeparableConv: [('conv_dw', 'bn1'), ('conv_pw', 'bn2')],
+    InvertedResidual: [('conv_pw', 'bn1'), ('conv_dw', 'bn2'), ('conv_pwl', 'bn3')],
+}
+
+
+def fold_batch_norms(model: nn.Module, tapped: Collection[str] = ()) -> None:
+    """Fold those of timm's EfficientNets and of SegFormer's heads in the segmentors of ``model``.
+
+    Weights, buffers and names stay, and so do outputs, up to rounding. In training mode the network
+    runs as before. A second call changes nothing.
+
+    Args:
+        model: The network, changed in place.
+        tapped: Paths of modules whose outputs are read. A pair with one of them stays as it is.
+    """
+    tapped = {model.get_submodule(path) for path in tapped}
+    for network in model.modules():
+        if isinstance(network, BaseSegmentor):
+            for module in network.modules():
+                if isinstance(module, SegformerHead):
+                    for block in (*module.convs, module.fusion_conv):
+                        if not {block.conv, block.norm} & tapped:
+                            block.turn_on_efficient_conv_bn_eval()
+                for names in _PAIRS.get(type(module), []):
+                    convolution, norm = (getattr(module, name) for name in names)
+                    if _folds(convolution, norm) and not {convolution, norm} & tapped:
+                        convolution.__dict__['folded_norm'] = [norm]  # in a list it is not a child
+                        convolution.forward = MethodType(_convolve, convolution)
+                        norm.forward = MethodType(_activate, norm)
+
+
+def _folds(convolution: nn.Module, norm: nn.Module) -> bool:
+    return type(convolution) in (nn.Conv2d, Conv2dSame) and type(norm) is BatchNormAct2d
+
+
+def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    (norm,) = convolution.folded_norm
+    if norm.training:
+        return type(convolution).forward(convolution, x)
+    with torch.no_grad():
+        weight, bias = fuse_conv_bn_weights(
+            convolution.weight,
+            convolution.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+    folded = copy(convolution)
+    folded.__dict__['_parameters'] = dict(weight=weight, bias=bias)
+    # The type's own, which pads as TensorFlow does in a Conv2dSame.
+    return type(convolution).forward(folded, x)
+
+
+def _activate(norm: BatchNormAct2d, x: Tensor) -> Tensor:
+    if norm.training:
+        return type(norm).forward(norm, x)
+    return norm.act(norm.drop(x))
