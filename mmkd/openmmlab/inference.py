@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
@@ -54,8 +55,16 @@ def load_student(
         device: Such as ``cpu`` or ``cuda:1``; the default is a GPU if there is one.
 
     Raises:
-        UserError: The folder does not hold a trained network, or its files do not fit each other.
+        UserError: The folder does not hold a trained network, its files do not fit each other, or
+            the device is not there.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # PyTorch without CUDA raises the second
+        raise UserError(
+            f'device={device!r}: expected cpu, or a GPU that PyTorch finds, such as cuda:0; it '
+            f'finds {torch.cuda.device_count()}'
+        ) from None
     config = _own_images(student_config(load_work_dir_config(work_dir)))
     # Pure Python configs need no default scope.
     scope = config.get('default_scope') or type_library(config.model.type)

@@ -11,6 +11,7 @@ from copy import copy
 from types import MethodType
 
 import torch
+from mmengine.model.utils import _BatchNormXd
 from mmseg.models.decode_heads import SegformerHead
 from mmseg.models.segmentors import BaseSegmentor
 from timm.layers import BatchNormAct2d, Conv2dSame
@@ -42,20 +43,25 @@ def fold_batch_norms(model: nn.Module, tapped: Collection[str] = ()) -> None:
     for network in model.modules():
         if isinstance(network, BaseSegmentor):
             for module in network.modules():
-                if isinstance(module, SegformerHead):
-                    for block in (*module.convs, module.fusion_conv):
-                        if not {block.conv, block.norm} & tapped:
-                            block.turn_on_efficient_conv_bn_eval()
-                for names in _PAIRS.get(type(module), []):
-                    convolution, norm = (getattr(module, name) for name in names)
+                for convolution, norm in _pairs(module):
                     if _folds(convolution, norm) and not {convolution, norm} & tapped:
                         convolution.__dict__['folded_norm'] = [norm]  # in a list it is not a child
                         convolution.forward = MethodType(_convolve, convolution)
                         norm.forward = MethodType(_activate, norm)
 
 
+def _pairs(module: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
+    if isinstance(module, SegformerHead):
+        return [(block.conv, block.norm) for block in (*module.convs, module.fusion_conv)]
+    names = _PAIRS.get(type(module), [])
+    return [(getattr(module, convolution), getattr(module, norm)) for convolution, norm in names]
+
+
 def _folds(convolution: nn.Module, norm: nn.Module) -> bool:
-    return type(convolution) in (nn.Conv2d, Conv2dSame) and type(norm) is BatchNormAct2d
+    # A convolution of another kind may change its weights before it uses them.
+    forward = type(convolution).forward
+    is_known = forward in (nn.Conv2d.forward, Conv2dSame.forward)
+    return is_known and type(norm) in (nn.BatchNorm2d, _BatchNormXd, BatchNormAct2d)
 
 
 def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
@@ -78,7 +84,7 @@ def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     return type(convolution).forward(folded, x)
 
 
-def _activate(norm: BatchNormAct2d, x: Tensor) -> Tensor:
+def _activate(norm: nn.Module, x: Tensor) -> Tensor:
     if norm.training:
         return type(norm).forward(norm, x)
-    return norm.act(norm.drop(x))
+    return norm.act(norm.drop(x)) if isinstance(norm, BatchNormAct2d) else x

@@ -110,3 +110,9 @@ def test_load_student_weights_of_another_network_are_rejected(work_dir, tmp_path
     torch.save(dict(state_dict=dict(weight=torch.ones(1)), meta={}), tmp_path / 'best.pth')
     with pytest.raises(UserError, match='best.pth does not fit its config: .* are missing'):
         mmkd.load_student(tmp_path, device='cpu')
+
+
+@pytest.mark.parametrize('device', ['gpu', 'cuda:99', 'cpu:x'])
+def test_load_student_on_missing_device_raises_user_error(device, tmp_path):
+    with pytest.raises(UserError, match=f"device='{device}': expected cpu, or a GPU"):
+        mmkd.load_student(tmp_path, device=device)

@@ -4,7 +4,8 @@
     step     mmkd's training steps against MMSegmentation's own step of the same student
     memory   the peak memory of a distilled step against that of MMSegmentation's step
     taps     what recording the taps of both networks costs
-    teacher  the teacher's pass: plain, early fusion, without bookkeeping, channels last
+    teacher  the teacher's pass: plain, then each change that makes it faster
+    compile  the teacher's pass and the student's step: lean, and the same by torch.compile
 
 Weights are random; the data are noise. Times are medians of calls that take turns. With one thread
 they are the processor's time, into which waiting for other work does not count.
@@ -16,6 +17,8 @@ import mmkd  # noqa: F401  # isort: skip
 import argparse
 import copy
 from collections.abc import Callable
+from functools import partial
+from time import monotonic
 
 import torch
 from mmengine.device import get_device
@@ -35,6 +38,7 @@ from mmkd.distillation.recording import record
 from mmkd.distillation.term import build_term
 from mmkd.errors import UserError
 from mmkd.openmmlab.lean import make_lean, use_channels_last
+from mmkd.openmmlab.lean_batch_norm import fold_batch_norms
 from mmkd.openmmlab.lean_heads import report_accuracy, use_lean_heads
 from mmkd.ops.upsampled_cross_entropy import upsampled_cross_entropy
 from mmkd.registry import MODELS
@@ -57,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('table', choices=['loss', 'step', 'memory', 'taps', 'teacher'])
+    parser.add_argument('table', choices=['loss', 'step', 'memory', 'taps', 'teacher', 'compile'])
     parser.add_argument('--config', default='configs/segformer_fastscnn_freq.py')
     parser.add_argument('--size', type=positive, nargs=2, default=[192, 256], metavar=('H', 'W'))
     parser.add_argument('--batch', type=positive, default=8)
@@ -199,6 +203,8 @@ def print_teacher(args: argparse.Namespace) -> None:
     use_lean_heads(early)
     last = copy.deepcopy(early)
     use_channels_last(last)
+    folded = copy.deepcopy(last)
+    fold_batch_norms(folded)
     images = torch.randn(args.batch, 3, *args.size, device=get_device())
 
     def without_bookkeeping() -> Tensor:
@@ -211,6 +217,7 @@ def print_teacher(args: argparse.Namespace) -> None:
         'early fusion': lambda: early(images),
         'early fusion, inference_mode': without_bookkeeping,
         'early fusion, channels last': lambda: last(images),
+        'early fusion, channels last, folded BatchNorms': lambda: folded(images),
     }
     with torch.no_grad():
         expected = plain(images)
@@ -219,6 +226,53 @@ def print_teacher(args: argparse.Namespace) -> None:
     print('| pass | ms | of plain | largest change of a logit |\n| --- | --- | --- | --- |')
     for name, time in times.items():
         print(f'| {name} | {time:.0f} | {time / times["plain"]:.2f} | {change[name]:.1e} |')
+
+
+def print_compile(args: argparse.Namespace) -> None:
+    config = load_distillation(args.config)
+    init_default_scope(config.default_scope)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(args.batch, 3, *args.size, generator=generator).to(get_device())
+    samples = noise_labels(config.model.student, args.batch, tuple(args.size), generator)
+    teacher = MODELS.build(model_config(load_config(config.model.teacher.config)))
+    teacher.requires_grad_(False).eval()
+    student = MODELS.build(copy.deepcopy(config.model.student)).train()
+    for network in (teacher, student):
+        make_lean(network)
+        use_channels_last(network)
+        network.to(get_device())
+    fold_batch_norms(teacher)
+    for module in student.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0  # torch.compile draws other random numbers
+
+    def predict(network: nn.Module) -> Tensor:
+        with torch.no_grad():
+            return network(images)
+
+    def train(network: nn.Module) -> Tensor:
+        loss, _ = student.parse_losses(network(images, samples, mode='loss'))
+        network.zero_grad()
+        loss.backward()
+        return loss.detach()
+
+    print('| | lean, ms | compiled, ms | ratio | largest change | compiled in, s |')
+    print('| --- ' * 6 + '|')
+    for name, network, call in (
+        ("the teacher's pass", teacher, predict),
+        ("the student's step", student, train),
+    ):
+        compiled = torch.compile(copy.deepcopy(network))
+        start = monotonic()
+        found = call(compiled)
+        seconds = monotonic() - start
+        change = (found - call(network)).abs().max().item()
+        times = median_ms(
+            dict(lean=partial(call, network), compiled=partial(call, compiled)), args.repeats
+        )
+        ratio = times['compiled'] / times['lean']
+        print(f'| {name} | {times["lean"]:.0f} | {times["compiled"]:.0f} | {ratio:.2f} ', end='')
+        print(f'| {change:.1e} | {seconds:.0f} |', flush=True)
 
 
 def main() -> None:
@@ -235,6 +289,7 @@ def main() -> None:
         memory=print_memory,
         taps=print_taps,
         teacher=print_teacher,
+        compile=print_compile,
     )
     tables[args.table](args)
 
