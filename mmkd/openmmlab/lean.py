@@ -2,11 +2,11 @@
 
 import torch
 from mmengine.device import get_device
-from mmseg.models.segmentors import BaseSegmentor
 from torch import nn
 
 from mmkd.openmmlab.lean_attention import use_lean_attention
 from mmkd.openmmlab.lean_heads import use_lean_heads
+from mmkd.openmmlab.tasks import is_segmentor
 
 
 def make_lean(model: nn.Module) -> None:
@@ -31,6 +31,5 @@ def use_channels_last(model: nn.Module) -> None:
     """
     if get_device() != 'cpu':
         return
-    for network in model.modules():
-        if isinstance(network, BaseSegmentor):
-            network.to(memory_format=torch.channels_last)
+    for network in filter(is_segmentor, model.modules()):
+        network.to(memory_format=torch.channels_last)

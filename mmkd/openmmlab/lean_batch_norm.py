@@ -6,19 +6,21 @@ where convolutions are cheap and maps are large: depthwise and 1x1 convolutions.
 HRNets it does not.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from copy import copy
+from itertools import chain
 from types import MethodType
 
 import torch
 from mmengine.model.utils import _BatchNormXd
 from mmseg.models.decode_heads import SegformerHead
-from mmseg.models.segmentors import BaseSegmentor
 from timm.layers import BatchNormAct2d, Conv2dSame
 from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, InvertedResidual
 from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_weights
+
+from mmkd.openmmlab.tasks import is_segmentor
 
 # One attribute holds a convolution, the other the only thing that reads its output.
 _PAIRS = {
@@ -40,21 +42,20 @@ def fold_batch_norms(model: nn.Module, tapped: Collection[str] = ()) -> None:
         tapped: Paths of modules whose outputs are read. A pair with one of them stays as it is.
     """
     tapped = {model.get_submodule(path) for path in tapped}
-    for network in model.modules():
-        if isinstance(network, BaseSegmentor):
-            for module in network.modules():
-                for convolution, norm in _pairs(module):
-                    if _folds(convolution, norm) and not {convolution, norm} & tapped:
-                        convolution.__dict__['folded_norm'] = [norm]  # in a list it is not a child
-                        convolution.forward = MethodType(_convolve, convolution)
-                        norm.forward = MethodType(_activate, norm)
+    for convolution, norm in _pairs(model):
+        if _folds(convolution, norm) and not {convolution, norm} & tapped:
+            convolution.__dict__['folded_norm'] = [norm]  # in a list it is not a child
+            convolution.forward = MethodType(_convolve, convolution)
+            norm.forward = MethodType(_activate, norm)
 
 
-def _pairs(module: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    if isinstance(module, SegformerHead):
-        return [(block.conv, block.norm) for block in (*module.convs, module.fusion_conv)]
-    names = _PAIRS.get(type(module), [])
-    return [(getattr(module, convolution), getattr(module, norm)) for convolution, norm in names]
+def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+    segmentors = filter(is_segmentor, model.modules())
+    for module in chain.from_iterable(network.modules() for network in segmentors):
+        if isinstance(module, SegformerHead):
+            yield from ((block.conv, block.norm) for block in (*module.convs, module.fusion_conv))
+        for convolution, norm in _PAIRS.get(type(module), []):
+            yield getattr(module, convolution), getattr(module, norm)
 
 
 def _folds(convolution: nn.Module, norm: nn.Module) -> bool:
@@ -68,7 +69,7 @@ def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     (norm,) = convolution.folded_norm
     if norm.training:
         return type(convolution).forward(convolution, x)
-    with torch.no_grad():
+    with torch.no_grad():  # in each call, since weights may move to another device or change
         weight, bias = fuse_conv_bn_weights(
             convolution.weight,
             convolution.bias,

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
+from batch_norms import count_batch_norms
 from mmseg.registry import MODELS
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmkd.distillation.recording import record
 from mmkd.distillation.tap import parse_tap
@@ -13,18 +13,6 @@ from mmkd.openmmlab.lean import make_lean
 from mmkd.openmmlab.lean_batch_norm import fold_batch_norms
 
 BLOCK = 'backbone.timm_model.blocks.1.0'
-
-
-class CountBatchNorms(TorchDispatchMode):
-    """Count the BatchNorms that PyTorch computes."""
-
-    def __enter__(self):
-        self.count = 0
-        return super().__enter__()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += 'batch_norm' in str(func)
-        return func(*args, **(kwargs or {}))
 
 
 def make_network(name='tf_efficientnet_lite0'):
@@ -88,12 +76,10 @@ def test_outputs_stay_and_no_batch_norm_is_computed(name):
     network = make_network(name)
     lean = folded(network)
     taps = ['backbone[1]', 'backbone[3]', 'decode_head.convs.3', 'decode_head.fusion_conv']
-    with CountBatchNorms() as plain_norms:
-        expected = outputs(network, taps)
-    with CountBatchNorms() as norms:
-        found = outputs(lean, taps)
-    assert plain_norms.count == sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
-    assert norms.count == 0
+    plain_count, expected = count_batch_norms(outputs, network, taps)
+    count, found = count_batch_norms(outputs, lean, taps)
+    assert plain_count == sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    assert count == 0
     assert_same(found, expected)
 
 

@@ -21,6 +21,7 @@ from functools import partial
 from time import monotonic
 
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -71,6 +72,20 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def load_scoped(path: str) -> Config:
+    """Load a distillation's config and make its library the default one."""
+    config = load_distillation(path)
+    init_default_scope(config.default_scope)
+    return config
+
+
+def build_teacher(config: Config) -> nn.Module:
+    """Return the teacher of a distillation's config, frozen, with random weights."""
+    network = MODELS.build(model_config(load_config(config.model.teacher.config)))
+    network.requires_grad_(False).eval()
+    return network.to(get_device())
+
+
 def plain_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the loss as MMSegmentation's heads compute it, with ``avg_non_ignore=True``."""
     logits = functional.interpolate(logits, labels.shape[1:], mode='bilinear')
@@ -103,8 +118,7 @@ def print_losses(args: argparse.Namespace) -> None:
 
 def make_steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     """Return the training steps to compare, MMSegmentation's own first."""
-    config = load_distillation(args.config)
-    init_default_scope(config.default_scope)
+    config = load_scoped(args.config)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (args.batch, 3, *args.size), generator=generator).byte()
     samples = noise_labels(config.model.student, args.batch, tuple(args.size), generator)
@@ -168,10 +182,9 @@ def print_memory(args: argparse.Namespace) -> None:
 
 
 def print_taps(args: argparse.Namespace) -> None:
-    config = load_distillation(args.config)
-    init_default_scope(config.default_scope)
+    config = load_scoped(args.config)
     student = MODELS.build(copy.deepcopy(config.model.student))
-    teacher = MODELS.build(model_config(load_config(config.model.teacher.config)))
+    teacher = build_teacher(config)
     terms = [build_term(name, term) for name, term in full_weight_terms(config).items()]
     for term in terms:
         term.resolve_taps(student, teacher)
@@ -195,10 +208,8 @@ def print_taps(args: argparse.Namespace) -> None:
 
 
 def print_teacher(args: argparse.Namespace) -> None:
-    config = load_distillation(args.config)
-    init_default_scope(config.default_scope)
-    network = MODELS.build(model_config(load_config(config.model.teacher.config)))
-    plain = network.requires_grad_(False).eval().to(get_device())
+    config = load_scoped(args.config)
+    plain = build_teacher(config)
     early = copy.deepcopy(plain)
     use_lean_heads(early)
     last = copy.deepcopy(early)
@@ -229,18 +240,15 @@ def print_teacher(args: argparse.Namespace) -> None:
 
 
 def print_compile(args: argparse.Namespace) -> None:
-    config = load_distillation(args.config)
-    init_default_scope(config.default_scope)
+    config = load_scoped(args.config)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(args.batch, 3, *args.size, generator=generator).to(get_device())
     samples = noise_labels(config.model.student, args.batch, tuple(args.size), generator)
-    teacher = MODELS.build(model_config(load_config(config.model.teacher.config)))
-    teacher.requires_grad_(False).eval()
-    student = MODELS.build(copy.deepcopy(config.model.student)).train()
+    teacher = build_teacher(config)
+    student = MODELS.build(copy.deepcopy(config.model.student)).train().to(get_device())
     for network in (teacher, student):
         make_lean(network)
         use_channels_last(network)
-        network.to(get_device())
     fold_batch_norms(teacher)
     for module in student.modules():
         if isinstance(module, nn.Dropout2d):
