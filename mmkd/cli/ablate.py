@@ -15,6 +15,7 @@ from mmkd.experiments.queue import is_finished, prepare_teachers, run_all
 from mmkd.experiments.run import find_runs, plan_runs
 from mmkd.experiments.summary import summarise
 from mmkd.experiments.tables import to_csv, to_markdown
+from mmkd.experiments.teacher_views import make_teacher_views
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,6 +32,10 @@ def parse_args() -> argparse.Namespace:
         '--equal-time', type=_factor, metavar='FACTOR',
         help='also train baselines FACTOR times longer, the cost of a distillation step',
     )  # fmt: skip
+    parser.add_argument(
+        '--teacher-views', type=positive, metavar='K',
+        help='run the teacher once, on K augmentations of each image, for all trainings',
+    )  # fmt: skip
     parser.add_argument('--jobs', type=positive, default=1, help='trainings at a time')
     parser.add_argument(
         '--launcher', choices=['none', 'slurm'], default='none', help='slurm: one job per run'
@@ -40,6 +45,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.equal_time and args.report_only:
         parser.error('--report-only: expected it without --equal-time, which trains')
+    if args.teacher_views and (args.report_only or args.launcher != 'none'):
+        parser.error('--teacher-views: expected it without --report-only and --launcher slurm')
     if bool(args.configs) == args.report_only:
         parser.error('expected configs to train, or --report-only')
     return args
@@ -50,13 +57,23 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also ends the trainings
     failures = {}
     if not args.report_only:
-        runs = plan_runs(args.configs, args.seeds, args.cfg_options, args.work_dir, args.equal_time)
+        runs = plan_runs(
+            args.configs,
+            args.seeds,
+            args.cfg_options,
+            args.work_dir,
+            args.equal_time,
+            args.teacher_views,
+        )
         if args.per_class:
             check_class_scores(runs)
         for run in runs:
             run.note()
         waiting = [run for run in runs if not is_finished(run)]
         prepare_teachers(waiting, args.launcher, _echo)
+        if args.teacher_views:
+            variants = {(run.config, run.options): run for run in waiting}
+            make_teacher_views([run.load_config() for run in variants.values()], _echo)
         failures = run_all(runs, jobs=args.jobs, launcher=args.launcher, echo=_echo)
     runs = find_runs(args.work_dir)
     if not runs:

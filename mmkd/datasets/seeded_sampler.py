@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
-from mmkd.errors import UserError
+from mmkd.errors import UserError, check_integer
 from mmkd.registry import DATA_SAMPLERS
 
 
@@ -34,6 +34,11 @@ class SeededIndex(int):
         return SeededIndex, (int(self), self.seed, self.draw)
 
 
+def seed_of_view(index: int, view: int) -> int:
+    """Return the seed of one of the fixed augmentations of the sample ``index``."""
+    return int(np.random.SeedSequence([int(index), view]).generate_state(1)[0])
+
+
 def carry_draw(index: int, found: int) -> int:
     """Return ``found``, the index that a wrapper looked up for ``index``, with the same draw."""
     if isinstance(index, SeededIndex) and not isinstance(found, SeededIndex):
@@ -52,14 +57,21 @@ class SeededInfiniteSampler(Sampler):
         dataset: The dataset to sample.
         seed: First part of every draw's seed.
         shuffle: Whether every pass has a new permutation, instead of the dataset's order.
+        views: How many augmentations each sample has; every draw takes one of them. They are the
+            same for every ``seed``. If omitted, every draw has an augmentation of its own.
 
     Raises:
-        UserError: The dataset is a wrapper that looks its samples up by plain numbers, so that
-            the seed of a draw does not reach them.
+        UserError: ``views`` is not an integer above 0; or the dataset is a wrapper that looks its
+            samples up by plain numbers, so that the seed of a draw does not reach them.
     """
 
-    def __init__(self, dataset: Sized, seed: int = 0, shuffle: bool = True) -> None:
+    def __init__(
+        self, dataset: Sized, seed: int = 0, shuffle: bool = True, views: int | None = None
+    ) -> None:
+        if views is not None:
+            check_integer('sampler.views', views, least=1)
         _check_passes_draws(dataset)
+        self.views = views
         self.size = len(dataset)
         self.seed = seed
         self.shuffle = shuffle
@@ -75,8 +87,11 @@ class SeededInfiniteSampler(Sampler):
                 rng = np.random.default_rng([self.seed, epoch])
                 order = rng.permutation(self.size) if self.shuffle else np.arange(self.size)
                 order_of = epoch
-            seed = np.random.SeedSequence([self.seed, epoch, position]).generate_state(1)[0]
-            yield SeededIndex(order[position], int(seed), draw)
+            index = order[position]
+            seed = int(np.random.SeedSequence([self.seed, epoch, position]).generate_state(1)[0])
+            if self.views is not None:
+                seed = seed_of_view(index, seed % self.views)
+            yield SeededIndex(index, seed, draw)
 
     def __len__(self) -> int:
         """Return the number of draws of this process in one pass."""

@@ -12,6 +12,7 @@ from mmkd.distillation.recording import Recording, record
 from mmkd.distillation.student_pass import run_student
 from mmkd.distillation.tap import Tap
 from mmkd.distillation.teacher import Teacher
+from mmkd.distillation.teacher_views import TeacherViews
 from mmkd.distillation.term import Term, build_term, describe_feature
 from mmkd.distillation.term_building import build_terms, gather_taps, prefix_errors
 from mmkd.errors import UserError
@@ -66,6 +67,7 @@ class Distiller(BaseModel):
             self.teacher = Teacher(**given, student_preprocessor=student.get('data_preprocessor'))
             self._teacher_calls = build_terms(self.distill, self.student, self.teacher)
             self.teacher.fold_batch_norms(gather_taps(self.distill, 'teacher_taps'))
+        self.teacher_views: TeacherViews | None = None
         self._compared: list[tuple[str, Tensor, dict[str, Tensor]]] = []
         self._nonfinite: dict[str, str] = {}
         self.register_load_state_dict_pre_hook(_accept_student_weights)
@@ -104,11 +106,11 @@ class Distiller(BaseModel):
             self.nonfinite_terms()
         terms = self._weighted_terms()
         (inputs, data_samples), unlabelled = split_unlabelled(inputs, data_samples)
-        teacher = self.run_teacher(inputs, data_samples) if terms else None
+        teacher = self._read_teacher(inputs, data_samples, terms)
         taps = gather_taps(terms, 'student_taps')
         losses, student = self.forward_student(inputs, data_samples, taps)
         values = {
-            name: self._compare(term, student, teacher, data_samples)
+            name: self._compare(term, student, teacher[name], data_samples)
             for name, term in terms.items()
         }
         if unlabelled is not None:
@@ -128,7 +130,11 @@ class Distiller(BaseModel):
         return losses
 
     def _compare(
-        self, term: Term, student: Recording, teacher: Recording, data_samples: Sequence
+        self,
+        term: Term,
+        student: Recording,
+        teacher: Recording | Mapping[Tap, Tensor],
+        data_samples: Sequence,
     ) -> Tensor:
         if self.training and torch.is_grad_enabled():
             with prefix_errors(term.name):
@@ -143,11 +149,25 @@ class Distiller(BaseModel):
         terms = {name: term for name, term in terms.items() if not term.needs_task_loss}
         if not terms:
             return {}
-        teacher = self.run_teacher(inputs, data_samples, terms)
+        teacher = self._read_teacher(inputs, data_samples, terms)
         with record(self.student, gather_taps(terms, 'student_taps')) as student:
             self.student(inputs, data_samples, mode='tensor')
         return {
-            name: self._compare(term, student, teacher, data_samples)
+            name: self._compare(term, student, teacher[name], data_samples)
+            for name, term in terms.items()
+        }
+
+    def _read_teacher(
+        self, inputs: Tensor, data_samples: Sequence, terms: Mapping[str, Term]
+    ) -> dict[str, Recording | Mapping[Tap, Tensor]]:
+        """Return what each term reads of the teacher, from the disk if its views are there."""
+        if not terms:
+            return {}
+        if self.teacher_views is None:
+            return dict.fromkeys(terms, self.run_teacher(inputs, data_samples, terms))
+        rows = [sample.teacher_view for sample in data_samples]
+        return {
+            name: self.teacher_views.read(term.targets(), rows, inputs.device)
             for name, term in terms.items()
         }
 

@@ -14,8 +14,10 @@ from mmkd.distillation.recording import Recording
 from mmkd.distillation.schedules import build_schedule
 from mmkd.distillation.shared_classes import SharedClasses, build_shared_classes
 from mmkd.distillation.tap import INPUT_GRADIENT, Tap, parse_tap, resolve_tap
+from mmkd.distillation.teacher_views import Target
 from mmkd.errors import UserError, take_renamed_key
 from mmkd.ops.attention_readings import AttentionReading
+from mmkd.ops.features import common_size
 from mmkd.registry import MODELS, explain_build_error
 
 _KEYS = ('student', 'teacher', 'loss_inputs', 'loss', 'adapter', 'classes', 'weight', 'schedule')
@@ -79,6 +81,7 @@ class Term(nn.Module):
         self.adapter: nn.ModuleList | None = None
         self.classes_config = classes
         self.classes: SharedClasses | None = None
+        self._map_sizes: list[tuple[int, int]] | None = None
         self.weight = _build_weight(weight)
         schedule = dict(schedule or dict(type='constant'))
         self.by_epoch = schedule.pop('by_epoch', False)
@@ -173,8 +176,30 @@ class Term(nn.Module):
             )
         with torch.no_grad():
             value = self(student, teacher, labels)
+            if getattr(self.loss, 'reads_teacher_map', False) and self.classes is None:
+                pairs = zip(self._adapt(s), t, strict=True)
+                self._map_sizes = [common_size(*pair) for pair in pairs]
         if value.dim() != 0:
             raise UserError(f'loss returned shape {tuple(value.shape)}: expected a 0-dim tensor')
+
+    def targets(self) -> list[Target]:
+        """Return what the term reads of the teacher, once it is built.
+
+        Raises:
+            UserError: It reads what depends on more than the image.
+        """
+        other = next(
+            (t for t in self.teacher_taps if t.reads_attention or t == INPUT_GRADIENT), None
+        )
+        if other is not None:
+            raise UserError(
+                f'teacher tap {str(other)!r}: expected a feature with teacher views; run without '
+                'them'
+            )
+        if self._map_sizes is None:
+            return [Target(tap) for tap in self.teacher_taps]
+        pairs = zip(self.compared_taps, self._map_sizes, strict=True)
+        return [Target(tap, self.loss, size) for tap, size in pairs]
 
     def check_gradient(self, student: Recording) -> None:
         """Check that the term can change the student.
@@ -215,8 +240,7 @@ class Term(nn.Module):
             labels: Class ids (B, H, W), for a loss whose ``forward`` takes ``labels``.
         """
         s, t = _values(self.student_taps, student), _frozen_values(self.compared_taps, teacher)
-        if self.adapter is not None:
-            s = tuple(layer(x) for layer, x in zip(self.adapter, s, strict=True))
+        s = self._adapt(s)
         if self.classes is not None:
             s = tuple(self.classes('student', x) for x in s)
             t = tuple(self.classes('teacher', x) for x in t)
@@ -229,6 +253,11 @@ class Term(nn.Module):
         if self.takes_labels:
             extra['labels'] = labels
         return self.loss(_unwrap(s), _unwrap(t), **extra)
+
+    def _adapt(self, features: tuple) -> tuple:
+        if self.adapter is None:
+            return features
+        return tuple(layer(x) for layer, x in zip(self.adapter, features, strict=True))
 
 
 def build_term(name: str, config: dict) -> Term:

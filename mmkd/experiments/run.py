@@ -2,7 +2,6 @@
 
 import argparse
 import glob
-import hashlib
 import json
 import math
 import subprocess
@@ -15,12 +14,14 @@ from mmengine.hooks import CheckpointHook
 
 from mmkd.checkpoints.atomic_files import find_last_checkpoint, write_atomically
 from mmkd.config.checks import has_best_checkpoint_hook
+from mmkd.config.fingerprint import fingerprint
 from mmkd.config.load import ROOT, load_config, load_work_dir_config
 from mmkd.config.options import ConfigOptions, merge_options
 from mmkd.config.student import is_distillation, model_config
 from mmkd.errors import UserError
 from mmkd.experiments.equal_time import stretch_training
 from mmkd.experiments.record import load_record
+from mmkd.experiments.teacher_views import views_options
 from mmkd.teachers import (
     check_teacher_keys,
     check_weights_exist,
@@ -96,6 +97,13 @@ class Run:
         """Return the best finite value of the run's metric, NaN if there is none."""
         known = [score for score in scores if math.isfinite(score)]
         return (min if self.rule == 'less' else max)(known, default=float('nan'))
+
+    def load_config(self) -> Config:
+        """Return the config with the run's overrides, without its seed."""
+        config = load_config(self.config)
+        if self.options:
+            merge_options(config, _overrides(self.options))
+        return config
 
     @property
     def family(self) -> Path:
@@ -220,6 +228,7 @@ def plan_runs(
     options: Sequence[str],
     work_dir: str | Path,
     equal_time: float | None = None,
+    teacher_views: int | None = None,
 ) -> list[Run]:
     """Return the runs of an ablation, seed by seed, so that a first table is ready early.
 
@@ -229,6 +238,8 @@ def plan_runs(
         options: Overrides of every config, as ``key=value``. Those of ``model.teacher`` and
             ``model.distill`` apply only to configs that distil.
         work_dir: The ablation's folder.
+        equal_time: Each baseline gets one more run, which trains this many times as long.
+        teacher_views: Number of fixed views of each image; None for new augmentations.
 
     Raises:
         UserError: A pattern matches nothing; two configs have the same name; an override does not
@@ -246,10 +257,14 @@ def plan_runs(
             raise UserError(f'two configs are named {name}: expected different names; rename one')
     seeds, work_dir = dict.fromkeys(seeds), Path(work_dir)
     if equal_time is None:
-        return [_plan(path, seed, options, work_dir) for seed in seeds for path in paths]
+        return [
+            _plan(path, seed, options, work_dir, views=teacher_views)
+            for seed in seeds
+            for path in paths
+        ]
     runs = []
     for seed in seeds:
-        planned = [_plan(path, seed, options, work_dir) for path in paths]
+        planned = [_plan(path, seed, options, work_dir, views=teacher_views) for path in paths]
         runs += planned
         runs += [
             _plan(run.config, seed, options, work_dir, equal_time)
@@ -283,7 +298,12 @@ def _short(path: Path, paths: Iterable[Path]) -> str:
 
 
 def _plan(
-    path: str, seed: int, options: Sequence[str], work_dir: Path, longer: float | None = None
+    path: str,
+    seed: int,
+    options: Sequence[str],
+    work_dir: Path,
+    longer: float | None = None,
+    views: int | None = None,
 ) -> Run:
     config, name = load_config(path), Path(path).stem
     if not is_distillation(config):
@@ -292,6 +312,10 @@ def _plan(
     if longer is not None:
         options, name = [*options, *stretch_training(config, longer)], f'{name}_x{longer:g}'
         merge_options(config, _overrides(options))
+    if views is not None and is_distillation(config):
+        added = views_options(config, views, work_dir)
+        options = [*options, *added]
+        merge_options(config, _overrides(added))
     if not has_best_checkpoint_hook(config):
         raise UserError(
             f'{path}: default_hooks: expected mmkd.BestCheckpointHook, which marks the end of a run'
@@ -304,7 +328,7 @@ def _plan(
         return run
     # A teacher with another training makes another run, even at the same path.
     both = [_but_seed(config), load_config(run.teacher[0]).to_dict()]
-    return replace(run, fingerprint=_fingerprint(both))
+    return replace(run, fingerprint=fingerprint(both))
 
 
 def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequence[str]) -> Run:
@@ -337,23 +361,23 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
         share = images['mix_until_sample'] / (length * (batch_size or 1))
         images = images | dict(mix_until_sample=round(share, 2))
     setup = {
-        'student': _fingerprint(model_config(config).to_dict()),
+        'student': fingerprint(model_config(config).to_dict()),
         'start': ''.join(start),
         'metric': metric,
         'length': f'{length} {"epochs" if by_epoch else "iterations"}',
         'batch size': str(batch_size),
         'accumulated batches': str(optimizer.get('accumulative_counts', 1)),
-        'training data': _fingerprint(images),
-        'validation data': _fingerprint(validation.get('dataset') or {}),
-        'validation scores': _fingerprint(config.get('val_evaluator') or {}),
+        'training data': fingerprint(images),
+        'validation data': fingerprint(validation.get('dataset') or {}),
+        'validation scores': fingerprint(config.get('val_evaluator') or {}),
     }
     return Run(
         folder=folder,
         config=path,
         seed=seed,
         options=tuple(options),
-        fingerprint=_fingerprint(_but_seed(config)),
-        comparable=_fingerprint(setup),
+        fingerprint=fingerprint(_but_seed(config)),
+        comparable=fingerprint(setup),
         teacher=teacher and (str(teacher[teacher_kind(teacher)]), teacher_weights(teacher)),
         metric=metric,
         length=length,
@@ -414,8 +438,3 @@ def _but_seed(config: Config) -> dict:
     facts = config.to_dict()
     facts.get('randomness', {}).pop('seed', None)
     return facts
-
-
-def _fingerprint(configs: dict | list) -> str:
-    text = json.dumps(configs, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

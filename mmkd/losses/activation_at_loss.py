@@ -52,6 +52,8 @@ class ActivationATLoss(nn.Module):
         UserError: A parameter is out of range.
     """
 
+    reads_teacher_map = True
+
     def __init__(
         self,
         mapping: str = 'sum',
@@ -78,7 +80,7 @@ class ActivationATLoss(nn.Module):
 
         Args:
             student: (B, C, H, W), or one such feature per layer.
-            teacher: (B, C', H', W'), or one such feature per layer.
+            teacher: (B, C', H', W') or what :meth:`teacher_map` makes of it, or one per layer.
 
         Raises:
             UserError: The sides differ in layers or batch, or a feature is not 4-dimensional.
@@ -93,10 +95,27 @@ class ActivationATLoss(nn.Module):
             return sum(self._layer(*pair) for pair in zip(students, teachers, strict=True))
 
     def _layer(self, student: Tensor, teacher: Tensor) -> Tensor:
+        if isinstance(teacher, Tensor) and teacher.ndim == 3:
+            size = tuple(teacher.shape[-2:])
+            student, teacher = cast_feature_pair('ActivationATLoss', student, teacher[:, None])
+            return map_distance(self._attention(student, size), teacher[:, 0], self.distance)
         student, teacher = cast_feature_pair('ActivationATLoss', student, teacher)
         size = common_size(student, teacher)
         maps = (self._attention(student, size), self._attention(teacher, size))
         return map_distance(*maps, self.distance)
+
+    def teacher_map(self, teacher: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return all that the loss reads of a teacher's feature, which can be kept for later.
+
+        Args:
+            teacher: (B, C', H', W').
+            size: The smaller of the student's and the teacher's height, and of their widths.
+
+        Returns:
+            The unit map (B, h, w).
+        """
+        teacher, _ = cast_feature_pair('ActivationATLoss', teacher, teacher)
+        return self._attention(teacher, size)
 
     def _attention(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the unit map ``A`` (B, h, w) of a feature."""

@@ -86,30 +86,51 @@ class FrequencyAttentionLoss(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the 0-dim loss of ``student`` (B, C, H, W) against ``teacher`` (B, C', H', W').
 
+        With ``compare='attention'`` the teacher can also be what :meth:`teacher_map` returns.
+
         Raises:
             UserError: The inputs are not 4-dimensional, their batches differ, or features with
                 different channel counts are compared.
         """
+        is_map = self.reads_teacher_map and isinstance(teacher, Tensor) and teacher.ndim == 3
         with torch.autocast(student.device.type, enabled=False):
             student, teacher = cast_feature_pair(
-                'FrequencyAttentionLoss', student, teacher, same_channels=self.compare == 'feature'
+                'FrequencyAttentionLoss',
+                student,
+                teacher[:, None] if is_map else teacher,
+                same_channels=self.compare == 'feature',
             )
-            size = common_size(student, teacher)
-            masks_student, masks_teacher = self.filter_on != 'teacher', self.filter_on != 'student'
-            student_mask = self._mask(student, size, masks_student)
-            teacher_mask = self._mask(teacher, size, masks_teacher)
+            size = tuple(teacher.shape[-2:]) if is_map else common_size(student, teacher)
             if self.compare == 'feature':
-                student = frequency_filter(student, student_mask, size)
-                teacher = frequency_filter(teacher, teacher_mask, size)
+                student = frequency_filter(student, self._mask(student, size, 'student'), size)
+                teacher = frequency_filter(teacher, self._mask(teacher, size, 'teacher'), size)
                 return (student - teacher).square().mean()
-            attend = filter_then_attend if self.order == 'filter_first' else attend_then_filter
-            student = attend(student, student_mask, size, self.p)
-            teacher = attend(teacher, teacher_mask, size, self.p)
+            student = self._attention(student, size, 'student')
+            teacher = teacher[:, 0] if is_map else self._attention(teacher, size, 'teacher')
             return (student - teacher).square().sum(dim=(1, 2)).mean()
 
-    def _mask(self, x: Tensor, size: tuple[int, int], masked: bool) -> Tensor | None:
+    @property
+    def reads_teacher_map(self) -> bool:
+        """Whether :meth:`teacher_map` gives all that the loss reads of a teacher's feature."""
+        return self.compare == 'attention'
+
+    def teacher_map(self, teacher: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return the teacher's filtered attention map (B, h, w), which can be kept for later.
+
+        Args:
+            teacher: (B, C', H', W').
+            size: The smaller of the student's and the teacher's height, and of their widths.
+        """
+        teacher, _ = cast_feature_pair('FrequencyAttentionLoss', teacher, teacher)
+        return self._attention(teacher, size, 'teacher')
+
+    def _attention(self, x: Tensor, size: tuple[int, int], side: str) -> Tensor:
+        attend = filter_then_attend if self.order == 'filter_first' else attend_then_filter
+        return attend(x, self._mask(x, size, side), size, self.p)
+
+    def _mask(self, x: Tensor, size: tuple[int, int], side: str) -> Tensor | None:
         """Return the filter ``M`` on the common grid; None where it passes every frequency."""
-        if not masked or self.low == self.high == 1:
+        if self.filter_on not in ('both', side) or self.low == self.high == 1:
             return None
         return frequency_mask(
             size, self.low, self.high, self.cutoff, self.filter, x.device, x.dtype

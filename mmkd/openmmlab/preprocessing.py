@@ -1,7 +1,12 @@
-"""Find out what a ``data_preprocessor`` config does to images."""
+"""Find out what a ``data_preprocessor`` does to images, and let it pad them to one size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from mmdet.models import BatchFixedSizePad, DetDataPreprocessor
+from mmengine.model import BaseDataPreprocessor
+from mmseg.models import SegDataPreProcessor
+from torch import nn
 
 from mmkd.config.types import type_name
 from mmkd.errors import UserError
@@ -61,6 +66,39 @@ class Preprocessing:
                 f'{option}: expected multiples of {self.divisor}, the size_divisor of the '
                 "network's data_preprocessor"
             )
+
+
+def pad_batches_to(size: tuple[int, int], preprocessor: BaseDataPreprocessor) -> None:
+    """Let a preprocessor pad every training batch to ``size`` (h, w), not to its largest image.
+
+    MMSegmentation's are left alone if they have a ``size`` already.
+
+    Raises:
+        UserError: It is not MMSegmentation's or MMDetection's, or it augments batches.
+    """
+    if getattr(preprocessor, 'batch_augments', None):
+        raise UserError(
+            'data_preprocessor.batch_augments: expected none with teacher views, because they are '
+            'drawn anew for each batch; remove them'
+        )
+    if isinstance(preprocessor, SegDataPreProcessor):
+        if preprocessor.size is None:
+            preprocessor.size, preprocessor.size_divisor = size, None
+    elif isinstance(preprocessor, DetDataPreprocessor):
+        padding = BatchFixedSizePad(
+            size,
+            img_pad_value=preprocessor.pad_value,
+            pad_mask=preprocessor.pad_mask,
+            mask_pad_value=preprocessor.mask_pad_value,
+            pad_seg=preprocessor.pad_seg,
+            seg_pad_value=preprocessor.seg_pad_value,
+        )
+        preprocessor.batch_augments = nn.ModuleList([padding])
+    else:
+        raise UserError(
+            f'data_preprocessor.type={type(preprocessor).__name__}: expected images of one size '
+            'with teacher views; crop or resize them in the pipeline'
+        )
 
 
 def _three(values: Sequence[float] | None, default: float) -> tuple[float, ...]:

@@ -12,6 +12,15 @@ from mmkd.cli.ablate import parse_args
             ['--report-only', '--equal-time', '1.5'],
             '--report-only: expected it without',
         ),
+        (['a.py', '--teacher-views', '0'], '--teacher-views'),
+        (
+            ['--report-only', '--teacher-views', '6'],
+            '--teacher-views: expected it without --report-only and --launcher slurm',
+        ),
+        (
+            ['a.py', '--launcher', 'slurm', '--teacher-views', '6'],
+            '--teacher-views: expected it without --report-only and --launcher slurm',
+        ),
         (['a.py', '--threshold', 'three'], "--threshold: 'three': expected a finite number"),
         (['a.py', '--threshold', 'nan'], "--threshold: 'nan': expected a finite number"),
     ],

@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, R
 from torch.utils.data import DataLoader, Dataset
 
 from mmkd.datasets import SeededIndex, SeededInfiniteSampler, SeedTransforms
+from mmkd.datasets.seeded_sampler import seed_of_view
 from mmkd.errors import UserError
 
 
@@ -74,6 +75,28 @@ def test_seeded_sampler_processes_take_turns(skip):
     together = [i for turn in zip(*shares, strict=True) for i in turn]
     assert [(int(i), i.seed) for i in together] == [(int(i), i.seed) for i in alone]
     assert [i.draw for i in together] == list(range(3 * skip, 3 * skip + 12))
+
+
+def test_seeded_sampler_views_recur_and_are_those_of_every_seed():
+    def views(seed):
+        found = {}
+        for i in islice(SeededInfiniteSampler(Draws(), seed=seed, views=3), 400):
+            found.setdefault(int(i), set()).add(i.seed)
+        return found
+
+    seen = views(1)
+    assert seen == views(2) == {i: {seed_of_view(i, view) for view in range(3)} for i in range(5)}
+    assert len(set.union(*seen.values())) == 15
+    order = [
+        [int(i) for i in islice(SeededInfiniteSampler(Draws(), views=v), 9)] for v in (3, None)
+    ]
+    assert order[0] == order[1]
+
+
+@pytest.mark.parametrize('views', [0, -1, 2.0, True, '3'])
+def test_seeded_sampler_rejects_bad_views(views):
+    with pytest.raises(UserError, match=f'sampler.views={views!r}: expected an integer >= 1'):
+        SeededInfiniteSampler(Draws(), views=views)
 
 
 def test_seeded_index_survives_pickling():

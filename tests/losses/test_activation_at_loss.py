@@ -156,3 +156,25 @@ def test_activation_at_loss_bad_parameters_raise_user_error(changes, said):
 def test_activation_at_loss_bad_inputs_raise_user_error():
     with pytest.raises(UserError, match='one batch size'):
         ActivationATLoss()(rand(1, 2, 2, 2), rand(2, 2, 2, 2))
+
+
+@pytest.mark.parametrize('resize', ['bilinear', 'fourier'])
+@pytest.mark.parametrize('mapping, p', [('sum', 1), ('sum', 2), ('max', 3)])
+@given(sizes=st.lists(st.integers(1, 9), min_size=4, max_size=4))
+def test_activation_at_loss_of_a_kept_map_is_that_of_the_feature(resize, mapping, p, sizes):
+    height, width, t_height, t_width = sizes
+    student = rand(2, 3, height, width).requires_grad_()
+    teacher = rand(2, 5, t_height, t_width, seed=1)
+    loss = ActivationATLoss(mapping, p, resize=resize)
+    kept = loss.teacher_map(teacher, (min(height, t_height), min(width, t_width)))
+    assert kept.shape == (2, min(height, t_height), min(width, t_width))
+    values = [loss(student, teacher), loss(student, kept)]
+    torch.testing.assert_close(values[1], values[0])
+    torch.testing.assert_close(*(torch.autograd.grad(v, student)[0] for v in values))
+
+
+def test_activation_at_loss_takes_kept_maps_layer_by_layer():
+    students, teachers = (rand(2, 3, 4, 6), rand(2, 3, 2, 3)), (rand(2, 4, 2, 3), rand(2, 4, 4, 6))
+    loss = ActivationATLoss()
+    kept = tuple(loss.teacher_map(x, (2, 3)) for x in teachers)
+    torch.testing.assert_close(loss(students, kept), loss(students, teachers))

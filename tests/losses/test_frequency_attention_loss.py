@@ -368,3 +368,26 @@ def test_frequency_attention_loss_bad_inputs_raise_user_error():
         loss_of(student[0], teacher)
     with pytest.raises(UserError, match='one batch size'):
         loss_of(student[:1], teacher)
+
+
+@pytest.mark.parametrize('order', ['filter_first', 'attend_first'])
+@pytest.mark.parametrize('filter_on', ['both', 'teacher', 'student'])
+@quick
+@given(sizes=st.lists(st.integers(2, 9), min_size=4, max_size=4))
+def test_frequency_attention_of_a_kept_map_is_that_of_the_feature(order, filter_on, sizes):
+    height, width, t_height, t_width = sizes
+    student, teacher = pair((2, 3, height, width), (2, 5, t_height, t_width))
+    student.requires_grad_()
+    loss = FrequencyAttentionLoss(0.3, 1.0, 0.5, order=order, filter_on=filter_on)
+    kept = loss.teacher_map(teacher, (min(height, t_height), min(width, t_width)))
+    assert kept.shape == (2, min(height, t_height), min(width, t_width))
+    values = [loss(student, teacher), loss(student, kept)]
+    torch.testing.assert_close(values[1], values[0])
+    torch.testing.assert_close(*(torch.autograd.grad(v, student)[0] for v in values))
+
+
+def test_frequency_attention_keeps_no_map_where_features_are_compared():
+    loss = FrequencyAttentionLoss(1.0, 0.0, 0.5, compare='feature')
+    assert not loss.reads_teacher_map
+    with pytest.raises(UserError, match='expected features'):
+        loss(rand(2, 3, 4, 4), rand(2, 4, 4))

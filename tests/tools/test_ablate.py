@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mmkd.config.load import load_work_dir_config
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = """
 train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False)
@@ -88,6 +90,26 @@ def test_ablate_compares_finished_and_reports_failed_runs(folder):
     out, _ = again.communicate(timeout=900)
     assert again.returncode == 0
     assert '2 of 2 runs are finished already' in out and 'training in' not in out
+
+
+def test_ablate_teacher_views_are_made_after_the_teacher_and_read(folder):
+    (folder / 'recipe.py').write_text(
+        (folder / 'recipe.py').read_text() + 'train_dataloader.update(dataset=dict(length=6))\n'
+    )
+    ablation = start(folder, 'recipe.py', 'alone.py', '--teacher-views', 2)
+    out, err = ablation.communicate(timeout=900)
+    assert ablation.returncode == 0, err
+    lines = [
+        line for line in out.splitlines() if line.startswith(('training the', 'teacher views'))
+    ]
+    assert lines[0].startswith('training the teacher') and '2 of each of 6 images' in lines[1]
+    configs = {
+        name: load_work_dir_config(folder / f'work_dirs/ablation/{name}/seed_0')
+        for name in ('alone', 'recipe')
+    }
+    assert configs['recipe'].train_dataloader.sampler.views == 2
+    assert 'views' not in configs['alone'].train_dataloader.sampler
+    assert f'{last_score(folder, "recipe"):.2f}' in out
 
 
 def test_ablate_terminated_ends_trainings_and_resumes(folder):

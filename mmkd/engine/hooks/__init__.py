@@ -11,6 +11,7 @@ from mmkd.engine.hooks.progress_bar_hook import ProgressBarHook
 from mmkd.engine.hooks.step_seed_hook import StepSeedHook
 from mmkd.engine.hooks.student_checkpoint_hook import StudentCheckpointHook
 from mmkd.engine.hooks.sync_buffers_from_rank0_hook import SyncBuffersFromRank0Hook
+from mmkd.engine.hooks.teacher_views_hook import TeacherViewsHook
 from mmkd.engine.hooks.unfinished_training_hook import UnfinishedTrainingHook
 from mmkd.engine.hooks.unlabelled_images_hook import UnlabelledImagesHook
 from mmkd.engine.hooks.validate_teacher_hook import ValidateTeacherHook
@@ -26,6 +27,7 @@ __all__ = [
     'ProgressBarHook',
     'StepSeedHook',
     'StudentCheckpointHook',
+    'TeacherViewsHook',
     'UnfinishedTrainingHook',
     'UnlabelledImagesHook',
     'ValidateTeacherHook',

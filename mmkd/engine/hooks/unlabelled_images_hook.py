@@ -15,8 +15,9 @@ class UnlabelledImagesHook(Hook):
 
     The labelled images are those of ``train_dataloader``, the same ones with the same augmentation
     as without this hook. The others come from a loader with as many workers and a seeded, endless
-    shuffle, so training resumes exactly. Each process draws its own. Annotations of the second
-    dataset are removed. Runs that do not distil are left alone.
+    shuffle, so training resumes exactly. Each process draws its own. If the training data's sampler
+    has ``views``, so has theirs. Annotations of the second dataset are removed. Runs that do not
+    distil are left alone.
 
     Args:
         dataset: config of a dataset whose items MMSegmentation's or MMDetection's transforms
@@ -54,7 +55,9 @@ class UnlabelledImagesHook(Hook):
             num_workers=labelled.num_workers,
             persistent_workers=labelled.persistent_workers and labelled.num_workers > 0,
             pin_memory=labelled.pin_memory,
-            sampler=dict(type='mmkd.SeededInfiniteSampler'),
+            sampler=dict(
+                type='mmkd.SeededInfiniteSampler', views=getattr(labelled.sampler, 'views', None)
+            ),
         )
         # Draw k of the two loaders has different seeds.
         seed = int(np.random.SeedSequence([runner.seed, 1]).generate_state(1)[0])
