@@ -18,6 +18,8 @@ import argparse
 import copy
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 
 import torch
@@ -35,7 +37,10 @@ from mmkd.cli.arguments import positive
 from mmkd.cli.run_tool import run_tool
 from mmkd.config.load import load_config, load_distillation
 from mmkd.config.student import model_config
+from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.recording import record
+from mmkd.distillation.sample_batch import lend_batch
+from mmkd.distillation.teacher_views import TeacherViews, ViewsWriter, hash_pixels
 from mmkd.distillation.term import build_term
 from mmkd.errors import UserError
 from mmkd.openmmlab.lean import make_lean, use_channels_last
@@ -116,8 +121,24 @@ def print_losses(args: argparse.Namespace) -> None:
         )
 
 
-def make_steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
-    """Return the training steps to compare, MMSegmentation's own first."""
+def keep_views(distiller: Distiller, data: dict, folder: Path) -> None:
+    """Run the teacher once on a batch, and let the terms read from the disk what it gives."""
+    targets = {t.name: t for term in distiller.distill.values() for t in term.targets()}
+    recording = distiller.run_teacher(**distiller.data_preprocessor(data, True))
+    found = {name: target.of(recording) for name, target in targets.items()}
+    writer = ViewsWriter(folder, {}, [hash_pixels(image) for image in data['inputs']], None, found)
+    writer.add(found)
+    writer.finish()
+    distiller.teacher_views = TeacherViews(folder)
+
+
+def make_steps(args: argparse.Namespace, folder: Path) -> dict[str, Callable[[], None]]:
+    """Return the training steps to compare, MMSegmentation's own first.
+
+    Args:
+        args: The command line.
+        folder: An empty one, for the views of the teacher.
+    """
     config = load_scoped(args.config)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (args.batch, 3, *args.size), generator=generator).byte()
@@ -132,9 +153,14 @@ def make_steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     models = {
         "MMSegmentation's own, undistilled": peer,
         'the student alone, by mmkd': alone,
-        f'distilled, term {first}': build_distiller(config, {first: terms[first]}),
-        'distilled, all terms': build_distiller(config, terms),
     }
+    with lend_batch(lambda: data):
+        models |= {
+            f'distilled, term {first}': build_distiller(config, {first: terms[first]}),
+            'distilled, all terms': build_distiller(config, terms),
+            'distilled, all terms, teacher from the disk': build_distiller(config, terms),
+        }
+    keep_views(models['distilled, all terms, teacher from the disk'], data, folder)
     report_accuracy(nn.ModuleList(models.values()), False)
 
     def make_step(model: nn.Module) -> Callable[[], None]:
@@ -143,7 +169,12 @@ def make_steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
             settings.update(type='AmpOptimWrapper', loss_scale='dynamic')
         optimizer = build_optim_wrapper(model, settings)
 
+        views = getattr(model, 'teacher_views', None)
+
         def step() -> None:
+            if views is not None:  # as TeacherViewsHook does
+                for image, sample in zip(images, samples, strict=True):
+                    sample.set_metainfo(dict(teacher_view=views.row(image)))
             losses = model.train_step(data, optimizer)
             if not torch.isfinite(losses['loss']):
                 raise UserError(f'the loss of a step is {losses["loss"]}')
@@ -163,7 +194,8 @@ def make_steps(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
 
 
 def print_steps(args: argparse.Namespace) -> None:
-    times = median_ms(make_steps(args), args.repeats)
+    with TemporaryDirectory() as folder:
+        times = median_ms(make_steps(args, Path(folder)), args.repeats)
     own = next(iter(times.values()))
     print("| step | ms | of MMSegmentation's own |\n| --- | --- | --- |")
     for name, time in times.items():
@@ -171,7 +203,8 @@ def print_steps(args: argparse.Namespace) -> None:
 
 
 def print_memory(args: argparse.Namespace) -> None:
-    steps = make_steps(args)
+    with TemporaryDirectory() as folder:
+        steps = make_steps(args, Path(folder))  # whose files stay open
     print("| step | peak, MiB | of MMSegmentation's own |\n| --- | --- | --- |")
     own = None
     for name, step in steps.items():
