@@ -193,8 +193,7 @@ class Term(nn.Module):
         )
         if other is not None:
             raise UserError(
-                f'teacher tap {str(other)!r}: expected a feature with teacher views; run without '
-                'them'
+                f'teacher tap {str(other)!r}: expected a feature with --teacher-views; run without'
             )
         if self._map_sizes is None:
             return [Target(tap) for tap in self.teacher_taps]

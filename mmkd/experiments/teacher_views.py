@@ -24,7 +24,6 @@ from mmkd.datasets.seeded_sampler import SeededIndex, seed_of_view
 from mmkd.distillation.sample_batch import lend_batch
 from mmkd.distillation.teacher import Teacher
 from mmkd.distillation.teacher_views import Target, TeacherViews, ViewsWriter, hash_pixels
-from mmkd.distillation.term_building import prefix_errors
 from mmkd.engine.first_batch import load_first_batch
 from mmkd.engine.folder_lock import exclusive_folder
 from mmkd.engine.views_origin import unlabelled_datasets, views_origin, weights_origin
@@ -167,8 +166,11 @@ def _targets(config: Config, loader: DataLoader) -> list[Target]:
         distiller = MODELS.build(config.model)
     targets = []
     for name, term in distiller.distill.items():
-        with prefix_errors(name):
+        try:
             targets += term.targets()
+        except UserError as error:
+            where = f'{config.filename}: model.distill.{name}'
+            raise UserError(f'{where}: {error}') from None
     return targets
 
 

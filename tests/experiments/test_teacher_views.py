@@ -222,20 +222,20 @@ def test_views_folder_stays_whole_when_making_is_interrupted(config, monkeypatch
                 student='backbone[1]', teacher='attention(backbone.layers.3.1.0.attn)',
                 loss=dict(type='SpectrumLoss'),
             ),
-            r"teacher tap 'attention\(.*\)': expected a feature with teacher views; run without",
+            r"teacher tap 'attention\(.*\)': expected a feature with --teacher-views; run without",
         ),
         (
             dict(
                 student='input_gradient', teacher='input_gradient',
                 loss=dict(type='GradientATLoss'),
             ),
-            "teacher tap 'input_gradient': expected a feature with teacher views; run without",
+            "teacher tap 'input_gradient': expected a feature with --teacher-views; run without",
         ),
     ],
 )  # fmt: skip
 def test_views_refuse_what_depends_on_more_than_the_image(config, term, message):
     config.model.distill = dict(odd=term)
-    with pytest.raises(UserError, match=f'model.distill.odd: .*{message}'):
+    with pytest.raises(UserError, match=f'recipe.py: model.distill.odd: {message}'):
         make_teacher_views([reading(config)], print)
 
 
