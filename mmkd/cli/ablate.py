@@ -73,7 +73,8 @@ def main() -> None:
         prepare_teachers(waiting, args.launcher, _echo)
         if args.teacher_views:
             variants = {(run.config, run.options): run for run in waiting}
-            make_teacher_views([run.load_config() for run in variants.values()], _echo)
+            configs = [run.load_config() for run in variants.values()]
+            make_teacher_views(configs, Path(args.work_dir), _echo)
         failures = run_all(runs, jobs=args.jobs, launcher=args.launcher, echo=_echo)
     runs = find_runs(args.work_dir)
     if not runs:

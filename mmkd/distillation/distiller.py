@@ -1,7 +1,7 @@
 """The Distiller: train a student while terms compare it with a frozen teacher."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -110,7 +110,7 @@ class Distiller(BaseModel):
         taps = gather_taps(terms, 'student_taps')
         losses, student = self.forward_student(inputs, data_samples, taps)
         values = {
-            name: self._compare(term, student, teacher[name], data_samples)
+            name: self._compare(term, student, teacher(term, student), data_samples)
             for name, term in terms.items()
         }
         if unlabelled is not None:
@@ -153,23 +153,28 @@ class Distiller(BaseModel):
         with record(self.student, gather_taps(terms, 'student_taps')) as student:
             self.student(inputs, data_samples, mode='tensor')
         return {
-            name: self._compare(term, student, teacher[name], data_samples)
+            name: self._compare(term, student, teacher(term, student), data_samples)
             for name, term in terms.items()
         }
 
     def _read_teacher(
         self, inputs: Tensor, data_samples: Sequence, terms: Mapping[str, Term]
-    ) -> dict[str, Recording | Mapping[Tap, Tensor]]:
-        """Return what each term reads of the teacher, from the disk if its views are there."""
-        if not terms:
-            return {}
+    ) -> Callable[[Term, Recording], Recording | Mapping[Tap, Tensor]]:
+        """Return what gives the teacher's side of a term, given what the student's pass recorded.
+
+        The teacher runs in this call, unless its views are on the disk.
+        """
         if self.teacher_views is None:
-            return dict.fromkeys(terms, self.run_teacher(inputs, data_samples, terms))
+            recording = self.run_teacher(inputs, data_samples, terms) if terms else None
+            return lambda term, student: recording
+        views = self.teacher_views
         rows = [sample.teacher_view for sample in data_samples]
-        return {
-            name: self.teacher_views.read(term.targets(), rows, inputs.device)
-            for name, term in terms.items()
-        }
+
+        def read(term: Term, student: Recording) -> Mapping[Tap, Tensor]:
+            with prefix_errors(term.name):
+                return views.read(term.targets(student, views.sizes), rows, inputs.device)
+
+        return read
 
     def _measure_shares(self, losses: dict[str, Tensor], values: dict[str, Tensor]) -> None:
         """Update the weights that keep a share of the task's gradient, if they measure now.

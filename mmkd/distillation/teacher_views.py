@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from torch import Tensor, nn
 
 from mmkd.checkpoints.atomic_files import write_atomically
 from mmkd.distillation.recording import Recording
-from mmkd.distillation.tap import Tap
-from mmkd.errors import UserError
+from mmkd.distillation.tap import Tap, parse_tap
+from mmkd.errors import UserError, one_line
+from mmkd.ops.attention import TeacherMap
 
 _INDEX = 'views.json'
 _PIXELS = 'pixels.npy'
@@ -37,18 +39,20 @@ class Target:
     """The loss whose ``teacher_map`` takes the place of the feature."""
     size: tuple[int, int] | None = None
     """Height and width of that map."""
+    made_by: str = ''
+    """The loss's class and arguments."""
 
     @property
     def name(self) -> str:
         """The key of the target, which two equal ones share."""
         if self.loss is None:
             return str(self.tap)
-        return f'{self.tap} {type(self.loss).__name__}({self.loss.extra_repr()}) {self.size}'
+        return f'{self.tap}, {self.size[0]}x{self.size[1]}, {self.made_by}'
 
     def of(self, recording: Recording) -> Tensor:
         """Return the target (B, ...) of what the teacher's pass recorded."""
         feature = recording[self.tap]
-        return feature if self.loss is None else self.loss.teacher_map(feature, self.size)
+        return feature if self.loss is None else self.loss.teacher_map(feature, self.size).tensor
 
 
 def hash_pixels(image: Tensor) -> bytes:
@@ -63,7 +67,7 @@ class TeacherViews:
     """The views in a folder, to read.
 
     Args:
-        folder: What :func:`write_views` has written.
+        folder: What :class:`ViewsWriter` has written.
 
     Raises:
         UserError: The folder does not hold views, or a file in it is damaged.
@@ -75,6 +79,7 @@ class TeacherViews:
             facts = json.loads((self.folder / _INDEX).read_text())
             self.made_of: dict[str, str] = facts['made_of']
             self.size: tuple[int, int] | None = facts['size'] and tuple(facts['size'])
+            self.sizes = {parse_tap(tap): tuple(size) for tap, size in facts['features'].items()}
             self.files: dict[str, str] = facts['targets']
             pixels = np.load(self.folder / _PIXELS, allow_pickle=False)
             self._arrays = {
@@ -98,15 +103,15 @@ class TeacherViews:
                     f'{len(self.pixels)}; remove the folder'
                 )
 
-    def check(self, made_of: Mapping[str, str], targets: Iterable[Target] = ()) -> None:
+    def check(self, made_of: Mapping[str, str], taps: Iterable[Tap] = ()) -> None:
         """Check that the views are those of a training.
 
         Args:
             made_of: A hash of each part of the training that the views depend on, by name.
-            targets: What its terms read.
+            taps: Of the teacher, which its terms read.
 
         Raises:
-            UserError: A part changed, or a target is missing.
+            UserError: A part changed, or a tap is missing.
         """
         changed = [name for name in made_of if self.made_of.get(name) != made_of[name]]
         if changed:
@@ -114,12 +119,9 @@ class TeacherViews:
                 f'{self.folder} holds what another training read: expected the same '
                 f'{", ".join(changed)}; remove the folder, or undo the change'
             )
-        missing = [target.name for target in targets if target.name not in self.files]
-        if missing:
-            raise UserError(
-                f'{self.folder}: expected {missing[0]}, which a term reads; run mmkd ablate '
-                '--teacher-views again, which adds it'
-            )
+        for tap in taps:
+            if tap not in self.sizes:
+                raise self._missing(str(tap))
 
     def row(self, image: Tensor) -> int:
         """Return the number of the view that an image (3, H, W) of the data loader is.
@@ -138,18 +140,30 @@ class TeacherViews:
 
     def read(
         self, targets: Iterable[Target], rows: Sequence[int], device: torch.device
-    ) -> dict[Tap, Tensor]:
+    ) -> dict[Tap, Tensor | TeacherMap]:
         """Return the targets of a batch, by tap, as a recording would.
 
         Args:
             targets: Of one term.
             rows: Number of each image's view.
             device: Where the tensors go.
+
+        Raises:
+            UserError: A target is missing.
         """
-        return {
-            target.tap: torch.from_numpy(self._arrays[target.name][list(rows)]).to(device)
-            for target in targets
-        }
+        found = {}
+        for target in targets:
+            if target.name not in self._arrays:
+                raise self._missing(target.name)
+            kept = torch.from_numpy(self._arrays[target.name][list(rows)]).to(device)
+            found[target.tap] = kept if target.loss is None else TeacherMap(kept)
+        return found
+
+    def _missing(self, target: str) -> UserError:
+        return UserError(
+            f'{self.folder}: expected {target}, which a term reads; run mmkd ablate '
+            '--teacher-views again, which adds it'
+        )
 
 
 class ViewsWriter:
@@ -162,6 +176,7 @@ class ViewsWriter:
         made_of: As in :meth:`TeacherViews.check`.
         pixels: The hash of each view.
         size: Height and width to which every batch is padded; None for images of one size.
+        sizes: Height and width of the teacher's features, by tap.
         first: The targets of the first batch, by name, which tell the shapes.
 
     Raises:
@@ -174,47 +189,60 @@ class ViewsWriter:
         made_of: Mapping[str, str],
         pixels: Sequence[bytes],
         size: tuple[int, int] | None,
+        sizes: Mapping[Tap, tuple[int, int]],
         first: Mapping[str, Tensor],
     ) -> None:
-        self.folder, self._pixels, self._written = folder, pixels, 0
-        self._facts = dict(made_of=dict(made_of), size=size)
+        self.folder, self._pixels = folder, pixels
+        features = {str(tap): list(feature) for tap, feature in sizes.items()}
+        self._facts = dict(made_of=dict(made_of), size=size, features=features)
         self.bytes = len(pixels) * sum(4 * x[0].numel() for x in first.values())
         folder.mkdir(parents=True, exist_ok=True)
         self._files = {
             name: hashlib.sha256(name.encode()).hexdigest()[:16] + '.npy' for name in first
         }
-        for file in self._files.values():
-            (folder / f'.{file}').unlink(missing_ok=True)  # of a run that was interrupted
+        for file in folder.glob('.*.npy'):  # of a run that was interrupted
+            file.unlink()
         free = shutil.disk_usage(folder).free
         if self.bytes > free:
             raise UserError(
-                f'{folder}: {self.bytes >> 20} MB of teacher views: expected as much free space, '
-                f'found {free >> 20} MB; free some, or take fewer views'
+                f'{folder}: {self.bytes / 1e6:.0f} MB of teacher views: expected as much free '
+                f'space, found {free / 1e6:.0f} MB; free some, or take fewer views'
             )
-        self._arrays = {
-            name: np.lib.format.open_memmap(
-                folder / f'.{file}', 'w+', np.float32, (len(pixels), *first[name].shape[1:])
-            )
-            for name, file in self._files.items()
-        }
+        for name, file in self._files.items():
+            shape = (len(pixels), *first[name].shape[1:])
+            header = dict(descr='<f4', fortran_order=False, shape=shape)
+            with open(folder / f'.{file}', 'wb') as opened:
+                np.lib.format.write_array_header_1_0(opened, header)
 
     def add(self, targets: Mapping[str, Tensor]) -> None:
-        """Add the targets, by name, of the next views."""
-        begin = self._written
-        for name, x in targets.items():
-            self._written = begin + len(x)
-            self._arrays[name][begin : self._written] = x.float().cpu().numpy()
+        """Add the targets, by name, of the next views.
 
-    def finish(self, earlier: Mapping[str, str] | None = None) -> None:
+        Raises:
+            UserError: They cannot be written.
+        """
+        for name, x in targets.items():
+            try:
+                with open(self.folder / f'.{self._files[name]}', 'ab') as file:
+                    file.write(x.float().cpu().numpy().astype('<f4').tobytes())
+            except OSError as error:
+                raise UserError(f'{self.folder}: {one_line(error)}; free some space') from None
+
+    def finish(self, earlier: TeacherViews | None = None) -> None:
         """Give the files their names, the index last.
 
         Args:
-            earlier: The files of the targets that the folder holds already, by name.
+            earlier: What the folder holds already.
         """
-        for name, array in self._arrays.items():
-            array.flush()
-            (self.folder / f'.{self._files[name]}').replace(self.folder / self._files[name])
-        pixels = np.frombuffer(b''.join(self._pixels), np.uint8).reshape(-1, 8)
-        np.save(self.folder / _PIXELS, pixels, allow_pickle=False)
-        self._facts['targets'] = {**(earlier or {}), **self._files}
+        for file in self._files.values():
+            (self.folder / f'.{file}').replace(self.folder / file)
+        self._facts['targets'] = self._files
+        if earlier is None:
+            pixels = BytesIO()
+            hashes = np.frombuffer(b''.join(self._pixels), np.uint8)
+            np.save(pixels, hashes.reshape(-1, 8), allow_pickle=False)
+            write_atomically(self.folder / _PIXELS, pixels.getvalue())
+        else:
+            kept = {str(tap): list(size) for tap, size in earlier.sizes.items()}
+            self._facts['features'] = kept | self._facts['features']
+            self._facts['targets'] = earlier.files | self._files
         write_atomically(self.folder / _INDEX, (json.dumps(self._facts, indent=1) + '\n').encode())

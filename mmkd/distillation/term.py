@@ -16,8 +16,8 @@ from mmkd.distillation.shared_classes import SharedClasses, build_shared_classes
 from mmkd.distillation.tap import INPUT_GRADIENT, Tap, parse_tap, resolve_tap
 from mmkd.distillation.teacher_views import Target
 from mmkd.errors import UserError, take_renamed_key
+from mmkd.ops.attention import TeacherMap
 from mmkd.ops.attention_readings import AttentionReading
-from mmkd.ops.features import common_size
 from mmkd.registry import MODELS, explain_build_error
 
 _KEYS = ('student', 'teacher', 'loss_inputs', 'loss', 'adapter', 'classes', 'weight', 'schedule')
@@ -66,6 +66,9 @@ class Term(nn.Module):
             for key, taps in (loss_inputs or {}).items()
         }
         self.loss = MODELS.build(dict(loss, _scope_='mmkd'))
+        arguments = sorted((key, value) for key, value in loss.items() if key != 'type')
+        kind = type(self.loss)
+        self._loss_text = f'{kind.__module__}.{kind.__qualname__}({dict(arguments)})'
         for side, taps in (('student', self.student_taps), ('teacher', self.compared_taps)):
             _check_takes_attention(self.loss, side, taps)
         # Arguments after the two features: labels, and the values of further taps.
@@ -81,7 +84,6 @@ class Term(nn.Module):
         self.adapter: nn.ModuleList | None = None
         self.classes_config = classes
         self.classes: SharedClasses | None = None
-        self._map_sizes: list[tuple[int, int]] | None = None
         self.weight = _build_weight(weight)
         schedule = dict(schedule or dict(type='constant'))
         self.by_epoch = schedule.pop('by_epoch', False)
@@ -176,17 +178,14 @@ class Term(nn.Module):
             )
         with torch.no_grad():
             value = self(student, teacher, labels)
-            if getattr(self.loss, 'reads_teacher_map', False) and self.classes is None:
-                pairs = zip(self._adapt(s), t, strict=True)
-                self._map_sizes = [common_size(*pair) for pair in pairs]
         if value.dim() != 0:
             raise UserError(f'loss returned shape {tuple(value.shape)}: expected a 0-dim tensor')
 
-    def targets(self) -> list[Target]:
-        """Return what the term reads of the teacher, once it is built.
+    def check_views(self) -> None:
+        """Check that what the term reads of the teacher depends on the image alone.
 
         Raises:
-            UserError: It reads what depends on more than the image.
+            UserError: It does not.
         """
         other = next(
             (t for t in self.teacher_taps if t.reads_attention or t == INPUT_GRADIENT), None
@@ -195,10 +194,28 @@ class Term(nn.Module):
             raise UserError(
                 f'teacher tap {str(other)!r}: expected a feature with --teacher-views; run without'
             )
-        if self._map_sizes is None:
-            return [Target(tap) for tap in self.teacher_taps]
-        pairs = zip(self.compared_taps, self._map_sizes, strict=True)
-        return [Target(tap, self.loss, size) for tap, size in pairs]
+
+    def targets(self, student: Recording, sizes: Mapping[Tap, tuple[int, int]]) -> list[Target]:
+        """Return what the term reads of the teacher.
+
+        Args:
+            student: What the student's pass recorded.
+            sizes: Height and width of the teacher's features.
+        """
+        whole = [Target(tap) for tap in dict.fromkeys(self.teacher_taps)]
+        # A subclass may compare something else: it has to define the method itself.
+        keeps_maps = 'teacher_map' in vars(type(self.loss)) and self.loss.reads_teacher_map
+        if self.classes is not None or not keeps_maps:
+            return whole
+        with torch.no_grad():
+            students = self._adapt(_values(self.student_taps, student))
+        maps: dict[Tap, set[Target]] = {}
+        for tap, x in zip(self.compared_taps, students, strict=True):
+            size = tuple(map(min, x.shape[-2:], sizes[tap]))
+            maps.setdefault(tap, set()).add(Target(tap, self.loss, size, self._loss_text))
+        # A tap that serves at two sizes is kept whole.
+        once = {tap: next(iter(found)) for tap, found in maps.items() if len(found) == 1}
+        return [once.get(target.tap, target) for target in whole]
 
     def check_gradient(self, student: Recording) -> None:
         """Check that the term can change the student.
@@ -343,8 +360,8 @@ def _check_takes_attention(loss: nn.Module, side: str, taps: list[Tap]) -> None:
         )
 
 
-def _tensor(feature: Tensor | AttentionReading) -> Tensor:
-    return feature.tensor if isinstance(feature, AttentionReading) else feature
+def _tensor(feature: Tensor | AttentionReading | TeacherMap) -> Tensor:
+    return feature if isinstance(feature, Tensor) else feature.tensor
 
 
 def _check_batch(tap: Tap, feature: Tensor | AttentionReading, images: int) -> None:

@@ -28,6 +28,7 @@ from mmkd.distillation.tap import INPUT_GRADIENT, Tap
 from mmkd.distillation.teacher import Teacher
 from mmkd.distillation.term import Term, explain_term_error
 from mmkd.errors import UserError
+from mmkd.openmmlab.lean_heads import report_accuracy
 from mmkd.openmmlab.passes import initialise_without_files, told_the_time
 from mmkd.openmmlab.samples import stated_sizes, synthetic_batch
 from mmkd.openmmlab.tasks import is_classifier, is_detector, is_segmentor, label_maps
@@ -177,6 +178,7 @@ def _run_once(
 ) -> _Trial:
     # Its buffers, and what its loss remembers from step to step, stay as they are in the original.
     copied = revert_sync_batchnorm(_copy_network(student))
+    report_accuracy(copied, False)  # nothing reads it here
     taps = gather_taps(terms, 'student_taps')
     with _name_network('model.student'):
         if attempt.initialise:

@@ -1,9 +1,11 @@
 """What the teacher's views of a training depend on."""
 
 import hashlib
+import inspect
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.utils import get_object_from_string
 
 from mmkd.config.fingerprint import fingerprint
 from mmkd.config.load import load_config
@@ -15,9 +17,9 @@ from mmkd.teachers import teacher_kind, teacher_weights
 def views_origin(config: Config) -> dict[str, str]:
     """Return a hash of each part of a distillation config that the teacher's views depend on.
 
-    The teacher's weights are not among them, because a missing teacher is still to be trained.
+    The teacher's files are not among them, because a missing teacher is still to be trained.
     """
-    teacher = {key: value for key, value in config.model.teacher.items() if key != 'checkpoint'}
+    teacher = dict(config.model.teacher)
     if teacher_kind(teacher) == 'config':
         teacher['network'] = model_config(load_config(teacher['config'])).to_dict()
     data = [config.train_dataloader.dataset, *unlabelled_datasets(config)]
@@ -29,13 +31,28 @@ def views_origin(config: Config) -> dict[str, str]:
     }
 
 
-def weights_origin(config: Config) -> dict[str, str]:
-    """Return a hash of the file with the teacher's weights, or their URL."""
-    path = teacher_weights(config.model.teacher)
-    if '://' not in path:
-        with open(Path(path).expanduser(), 'rb') as file:
-            path = hashlib.file_digest(file, 'sha256').hexdigest()
-    return {"the teacher's weights": path}
+def files_origin(config: Config) -> dict[str, str]:
+    """Return a hash of the teacher's weights, or their URL, and of the files beside them."""
+    teacher = config.model.teacher
+    path = teacher_weights(teacher)
+    weights = path if '://' in path else _hash_file(Path(path).expanduser())
+    others = []
+    if teacher.get('huggingface'):
+        others = sorted(Path(teacher['huggingface']).expanduser().glob('*.json'))
+    elif teacher.get('type'):
+        kind = teacher['type']
+        kind = get_object_from_string(kind) if isinstance(kind, str) else kind
+        source = kind and inspect.getsourcefile(kind)
+        others = [Path(source)] if source else []
+    return {
+        'weights of the teacher': weights,
+        'files of the teacher': ' '.join(map(_hash_file, others)),
+    }
+
+
+def _hash_file(path: Path) -> str:
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def unlabelled_datasets(config: Config) -> list[dict]:
@@ -44,5 +61,5 @@ def unlabelled_datasets(config: Config) -> list[dict]:
     return [
         hook['dataset']
         for hook in hooks
-        if hook and type_name(hook.get('type')) == 'UnlabelledImagesHook'
+        if hook and hook.get('dataset') and type_name(hook.get('type')) == 'UnlabelledImagesHook'
     ]

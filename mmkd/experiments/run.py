@@ -313,7 +313,8 @@ def _plan(
         options, name = [*options, *stretch_training(config, longer)], f'{name}_x{longer:g}'
         merge_options(config, _overrides(options))
     if views is not None and is_distillation(config):
-        added = views_options(config, views, work_dir)
+        _of_config(config, path, work_dir, seed, options)  # which checks what the views need
+        added = views_options(config, views)
         options = [*options, *added]
         merge_options(config, _overrides(added))
     if not has_best_checkpoint_hook(config):

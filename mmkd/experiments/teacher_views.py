@@ -4,7 +4,7 @@ import copy
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmkd.config.checks import settle_worker_options
@@ -22,53 +22,67 @@ from mmkd.config.student import is_distillation, model_config
 from mmkd.config.types import type_name
 from mmkd.datasets.seeded_sampler import SeededIndex, seed_of_view
 from mmkd.distillation.sample_batch import lend_batch
+from mmkd.distillation.tap import Tap
 from mmkd.distillation.teacher import Teacher
 from mmkd.distillation.teacher_views import Target, TeacherViews, ViewsWriter, hash_pixels
-from mmkd.engine.first_batch import load_first_batch
+from mmkd.distillation.term_building import gather_taps
 from mmkd.engine.folder_lock import exclusive_folder
-from mmkd.engine.views_origin import unlabelled_datasets, views_origin, weights_origin
+from mmkd.engine.views_origin import files_origin, unlabelled_datasets, views_origin
 from mmkd.errors import UserError
 from mmkd.openmmlab.preprocessing import Preprocessing, pad_batches_to
 from mmkd.registry import MODELS
 
+_VIEWS = 'teacher_views'
 
-def views_options(config: Config, views: int, work_dir: Path) -> list[str]:
+
+def views_options(config: Config, views: int) -> list[str]:
     """Return the overrides, as ``key=value``, with which a distillation reads the teacher's views.
 
     Args:
         config: The distillation config.
         views: Number of views of each image.
-        work_dir: The ablation's folder, in which the views' folder is.
 
     Raises:
         UserError: The training data cannot be drawn as fixed views.
     """
     loader = config.train_dataloader
-    if type_name(loader.sampler.get('type')) != 'SeededInfiniteSampler':
+    sampler = loader.get('sampler') or {}
+    if type_name(sampler.get('type')) != 'SeededInfiniteSampler':
         raise UserError(
-            f'train_dataloader.sampler.type={loader.sampler.get("type")}: expected '
+            f'train_dataloader.sampler.type={sampler.get("type")}: expected '
             'mmkd.SeededInfiniteSampler with --teacher-views'
         )
-    if 'mix_until_sample' in loader.dataset:
-        raise UserError(
-            'train_dataloader.dataset.mix_until_sample: expected no mix of images with '
-            '--teacher-views'
-        )
+    if not isinstance(loader.get('dataset'), Mapping):
+        raise UserError(f'train_dataloader.dataset={loader.get("dataset")}: expected a dict')
+    for key in ('mix_until_sample', 'skip_from_draw'):
+        if _holds(key, loader.dataset):
+            raise UserError(
+                f'train_dataloader.dataset.{key}: expected no mix of images with --teacher-views'
+            )
     planned = copy.deepcopy(config)
     planned.train_dataloader.sampler.views = views
-    folder = work_dir / 'teacher_views' / fingerprint(views_origin(planned))
     return [
         f'train_dataloader.sampler.views={views}',
         'default_hooks.teacher_views.type=mmkd.TeacherViewsHook',
-        f'default_hooks.teacher_views.folder={folder}',
+        f'default_hooks.teacher_views.folder=../../{_VIEWS}/{fingerprint(views_origin(planned))}',
     ]
 
 
-def make_teacher_views(configs: Iterable[Config], echo: Callable[[str], None]) -> None:
+def _holds(key: str, node: object) -> bool:
+    """Return whether a config has a key, at any depth."""
+    if isinstance(node, Mapping):
+        return key in node or any(_holds(key, value) for value in node.values())
+    return isinstance(node, list | tuple) and any(_holds(key, value) for value in node)
+
+
+def make_teacher_views(
+    configs: Iterable[Config], work_dir: Path, echo: Callable[[str], None]
+) -> None:
     """Run the teachers of the configs that read views, on those that are not on the disk yet.
 
     Args:
         configs: Of trainings, with the overrides of :func:`views_options`.
+        work_dir: The ablation's folder.
         echo: Prints a line.
 
     Raises:
@@ -77,62 +91,74 @@ def make_teacher_views(configs: Iterable[Config], echo: Callable[[str], None]) -
     """
     folders: dict[str, list[Config]] = {}
     for config in filter(is_distillation, configs):
-        folders.setdefault(config.default_hooks.teacher_views.folder, []).append(config)
-    for folder, sharing in folders.items():
+        name = Path(config.default_hooks.teacher_views.folder).name
+        folders.setdefault(name, []).append(config)
+    for name, sharing in folders.items():
+        folder = work_dir / _VIEWS / name
         with (
-            exclusive_folder(Path(folder)),
+            exclusive_folder(folder),
             DefaultScope.overwrite_default_scope(sharing[0].get('default_scope', 'mmengine')),
         ):
-            _make(Path(folder), sharing, echo)
+            _make(folder, sharing, echo)
+    torch.cuda.empty_cache()  # for the trainings
 
 
 def _make(folder: Path, configs: Sequence[Config], echo: Callable[[str], None]) -> None:
     config = configs[0]
-    origin = views_origin(config) | weights_origin(config)
-    loader = _loader(config, config.train_dataloader.dataset)
-    wanted = {t.name: t for one in configs for t in _targets(one, loader)}
+    origin = views_origin(config) | files_origin(config)
     earlier = TeacherViews(folder) if (folder / 'views.json').is_file() else None
     if earlier is not None:
         earlier.check(origin)
+    views = config.train_dataloader.sampler.views
+    datasets = [config.train_dataloader.dataset, *unlabelled_datasets(config)]
+    loaders = [_loader(config, dataset) for dataset in datasets]
+    if earlier is None:
+        echo(f'teacher views: reading {sum(len(x.dataset) for x in loaders)} images, {views} times')
+        pixels, size = _look_at(loaders, views, config)
+    else:
+        pixels, size = earlier.pixels, earlier.size
+    preprocess = MODELS.build(_inputs(config)).to(get_device())
+    pad_batches_to(size, preprocess)
+    first = next(_batches(loaders, views))
+    read = [_targets(one, first, preprocess) for one in configs]
+    wanted = {t.name: t for targets, _ in read for t in targets}
+    sizes = {tap: size for _, known in read for tap, size in known.items()}
+    if earlier is not None:
         wanted = {name: t for name, t in wanted.items() if name not in earlier.files}
     if not wanted:
         echo(f'teacher views: all are in {folder}')
         return
-    views = config.train_dataloader.sampler.views
-    loaders = [loader, *(_loader(config, dataset) for dataset in unlabelled_datasets(config))]
-    pixels, size = _look_at(_batches(loaders, views), Preprocessing.from_config(_inputs(config)))
-    if earlier is not None and earlier.pixels != pixels:
-        raise UserError(
-            f'{folder} holds views of other images: expected the same; remove the folder'
-        )
-    preprocess = MODELS.build(_inputs(config)).to(get_device())
-    if size is not None:
-        pad_batches_to(size, preprocess)
     given = {key: value for key, value in config.model.teacher.items() if value is not None}
     teacher = Teacher(**given, student_preprocessor=_inputs(config))
     taps = list(dict.fromkeys(target.tap for target in wanted.values()))
     teacher.fold_batch_norms(taps)
     # Move the generators, so that a pipeline that is not seeded cannot give the same views again.
     random.random(), np.random.rand(), torch.rand(())
-    writer, row, begin = None, 0, time.monotonic()
+    writer, row = None, 0
+    begin = second = time.monotonic()
     for batch in _batches(loaders, views):
         count = len(batch['inputs'])
         if [hash_pixels(image) for image in batch['inputs']] != pixels[row : row + count]:
             raise UserError(
-                'train_dataloader.dataset.pipeline: expected the same image for the same draw with '
-                '--teacher-views; put mmkd.SeedTransforms first'
+                f'{folder} holds views of other images: expected the same; remove the folder'
+                if earlier
+                else 'train_dataloader.dataset.pipeline: expected the same image for the same draw '
+                'with --teacher-views; put mmkd.SeedTransforms first'
             )
         found = _read(teacher, preprocess, batch, wanted.values(), taps)
-        writer = writer or ViewsWriter(folder, origin, pixels, size, found)
+        writer = writer or ViewsWriter(folder, origin, pixels, size, sizes, found)
         writer.add(found)
-        if row == 0:
-            seconds = (time.monotonic() - begin) * len(pixels) / count
+        row += count
+        # The first batch starts the workers, so the second one tells the time.
+        if row == count < len(pixels):
+            second = time.monotonic()
+        elif row <= 2 * count:
+            seconds = (time.monotonic() - second) * len(pixels) / count
             echo(
                 f'teacher views: {views} of each of {len(pixels) // views} images, '
                 f'{math.ceil(writer.bytes / 1e6)} MB in {folder}, in about {_minutes(seconds)}'
             )
-        row += count
-    writer.finish(earlier and earlier.files)
+    writer.finish(earlier)
     echo(f'teacher views: done in {_minutes(time.monotonic() - begin)}')
 
 
@@ -142,15 +168,16 @@ def _inputs(config: Config) -> dict:
 
 
 def _look_at(
-    batches: Iterable[dict], preprocessing: Preprocessing
+    loaders: Sequence[DataLoader], views: int, config: Config
 ) -> tuple[list[bytes], tuple[int, int] | None]:
     """Return each image's hash, and the size to pad all of them to; None if they have one size."""
     pixels, sizes = [], set()
-    for batch in batches:
+    for batch in _batches(loaders, views):
         pixels += map(hash_pixels, batch['inputs'])
         sizes |= {tuple(image.shape[-2:]) for image in batch['inputs']}
     largest = tuple(map(max, zip(*sizes, strict=True)))
-    return pixels, None if len(sizes) == 1 else preprocessing.padded(largest)
+    padded = Preprocessing.from_config(_inputs(config)).padded(largest)
+    return pixels, None if len(sizes) == 1 else padded
 
 
 def _loader(config: Config, dataset: dict) -> DataLoader:
@@ -161,17 +188,31 @@ def _loader(config: Config, dataset: dict) -> DataLoader:
     return Runner.build_dataloader(own.train_dataloader, seed=0)
 
 
-def _targets(config: Config, loader: DataLoader) -> list[Target]:
-    with lend_batch(lambda: load_first_batch(loader)):
-        distiller = MODELS.build(config.model)
-    targets = []
+@torch.no_grad()
+def _targets(
+    config: Config, batch: dict, preprocess: nn.Module
+) -> tuple[list[Target], dict[Tap, tuple[int, int]]]:
+    """Return what the terms of a config read, and the sizes of the teacher's features.
+
+    Both networks run on a batch that is padded as all others are, since maps have the smaller of
+    two features' sizes.
+    """
+    with lend_batch(lambda: batch):
+        distiller = MODELS.build(config.model).to(get_device())
+    data = preprocess(copy.deepcopy(batch), training=True)
+    inputs, samples = data['inputs'], data['data_samples']
     for name, term in distiller.distill.items():
         try:
-            targets += term.targets()
+            term.check_views()
         except UserError as error:
-            where = f'{config.filename}: model.distill.{name}'
-            raise UserError(f'{where}: {error}') from None
-    return targets
+            raise UserError(f'{config.filename}: model.distill.{name}: {error}') from None
+    taps = gather_taps(distiller.distill, 'student_taps')
+    _, student = distiller.forward_student(inputs, samples, taps)
+    taps = gather_taps(distiller.distill, 'teacher_taps')
+    teacher = distiller.teacher.run(inputs, samples, taps, until_read=True)
+    sizes = {tap: tuple(teacher[tap].shape[-2:]) for tap in taps}
+    terms = distiller.distill.values()
+    return [target for term in terms for target in term.targets(student, sizes)], sizes
 
 
 def _batches(loaders: Sequence[DataLoader], views: int) -> Iterator[dict]:
@@ -182,23 +223,29 @@ def _batches(loaders: Sequence[DataLoader], views: int) -> Iterator[dict]:
             for view in range(views)
         ]
         size = loader.batch_size
-        yield from DataLoader(
+        for batch in DataLoader(
             loader.dataset,
             batch_sampler=[draws[i : i + size] for i in range(0, len(draws), size)],
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
-        )
+        ):
+            if not isinstance(batch, Mapping) or not {'inputs', 'data_samples'} <= batch.keys():
+                raise UserError(
+                    'train_dataloader: expected batches of inputs and data_samples with '
+                    '--teacher-views; pack them in the pipeline'
+                )
+            yield batch
 
 
 @torch.no_grad()
 def _read(
     teacher: Teacher,
-    preprocess: torch.nn.Module,
+    preprocess: nn.Module,
     batch: dict,
     targets: Iterable[Target],
     taps: Sequence,
 ) -> dict[str, Tensor]:
-    data = preprocess(copy.deepcopy(batch), training=True)
+    data = preprocess(batch, training=True)
     recording = teacher.run(data['inputs'], data['data_samples'], taps, until_read=True)
     return {target.name: target.of(recording) for target in targets}
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmkd.errors import UserError, check_choice, check_number
 from mmkd.ops.attention import (
+    TeacherMap,
     attention_map,
     check_distance,
     check_mapping,
@@ -74,7 +75,9 @@ class ActivationATLoss(nn.Module):
         self.resize = resize
 
     def forward(
-        self, student: Tensor | tuple[Tensor, ...], teacher: Tensor | tuple[Tensor, ...]
+        self,
+        student: Tensor | tuple[Tensor, ...],
+        teacher: Tensor | TeacherMap | tuple[Tensor | TeacherMap, ...],
     ) -> Tensor:
         """Return the 0-dim loss, summed over the layers.
 
@@ -94,17 +97,18 @@ class ActivationATLoss(nn.Module):
         with torch.autocast(students[0].device.type, enabled=False):
             return sum(self._layer(*pair) for pair in zip(students, teachers, strict=True))
 
-    def _layer(self, student: Tensor, teacher: Tensor) -> Tensor:
-        if isinstance(teacher, Tensor) and teacher.ndim == 3:
-            size = tuple(teacher.shape[-2:])
-            student, teacher = cast_feature_pair('ActivationATLoss', student, teacher[:, None])
-            return map_distance(self._attention(student, size), teacher[:, 0], self.distance)
+    def _layer(self, student: Tensor, teacher: Tensor | TeacherMap) -> Tensor:
+        if isinstance(teacher, TeacherMap):
+            size = tuple(teacher.tensor.shape[-2:])
+            kept = teacher.tensor[:, None]
+            student, kept = cast_feature_pair('ActivationATLoss', student, kept)
+            return map_distance(self._attention(student, size), kept[:, 0], self.distance)
         student, teacher = cast_feature_pair('ActivationATLoss', student, teacher)
         size = common_size(student, teacher)
         maps = (self._attention(student, size), self._attention(teacher, size))
         return map_distance(*maps, self.distance)
 
-    def teacher_map(self, teacher: Tensor, size: tuple[int, int]) -> Tensor:
+    def teacher_map(self, teacher: Tensor, size: tuple[int, int]) -> TeacherMap:
         """Return all that the loss reads of a teacher's feature, which can be kept for later.
 
         Args:
@@ -115,7 +119,7 @@ class ActivationATLoss(nn.Module):
             The unit map (B, h, w).
         """
         teacher, _ = cast_feature_pair('ActivationATLoss', teacher, teacher)
-        return self._attention(teacher, size)
+        return TeacherMap(self._attention(teacher, size))
 
     def _attention(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the unit map ``A`` (B, h, w) of a feature."""
@@ -133,5 +137,5 @@ class ActivationATLoss(nn.Module):
         )
 
 
-def _layers(features: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (features,) if isinstance(features, Tensor) else tuple(features)
+def _layers(features: Tensor | TeacherMap | tuple) -> tuple:
+    return (features,) if isinstance(features, Tensor | TeacherMap) else tuple(features)

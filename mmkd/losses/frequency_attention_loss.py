@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkd.errors import UserError, check_choice
-from mmkd.ops.attention import check_mapping
+from mmkd.ops.attention import TeacherMap, check_mapping
 from mmkd.ops.features import cast_feature_pair, common_size
 from mmkd.ops.fourier import check_filter, frequency_filter, frequency_mask
 from mmkd.ops.frequency_attention import attend_then_filter, filter_then_attend
@@ -83,7 +83,7 @@ class FrequencyAttentionLoss(nn.Module):
         self.compare = compare
         self.p = p
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor | TeacherMap) -> Tensor:
         """Return the 0-dim loss of ``student`` (B, C, H, W) against ``teacher`` (B, C', H', W').
 
         With ``compare='attention'`` the teacher can also be what :meth:`teacher_map` returns.
@@ -92,12 +92,12 @@ class FrequencyAttentionLoss(nn.Module):
             UserError: The inputs are not 4-dimensional, their batches differ, or features with
                 different channel counts are compared.
         """
-        is_map = self.reads_teacher_map and isinstance(teacher, Tensor) and teacher.ndim == 3
+        is_map = self.reads_teacher_map and isinstance(teacher, TeacherMap)
         with torch.autocast(student.device.type, enabled=False):
             student, teacher = cast_feature_pair(
                 'FrequencyAttentionLoss',
                 student,
-                teacher[:, None] if is_map else teacher,
+                teacher.tensor[:, None] if is_map else teacher,
                 same_channels=self.compare == 'feature',
             )
             size = tuple(teacher.shape[-2:]) if is_map else common_size(student, teacher)
@@ -114,7 +114,7 @@ class FrequencyAttentionLoss(nn.Module):
         """Whether :meth:`teacher_map` gives all that the loss reads of a teacher's feature."""
         return self.compare == 'attention'
 
-    def teacher_map(self, teacher: Tensor, size: tuple[int, int]) -> Tensor:
+    def teacher_map(self, teacher: Tensor, size: tuple[int, int]) -> TeacherMap:
         """Return the teacher's filtered attention map (B, h, w), which can be kept for later.
 
         Args:
@@ -122,7 +122,7 @@ class FrequencyAttentionLoss(nn.Module):
             size: The smaller of the student's and the teacher's height, and of their widths.
         """
         teacher, _ = cast_feature_pair('FrequencyAttentionLoss', teacher, teacher)
-        return self._attention(teacher, size, 'teacher')
+        return TeacherMap(self._attention(teacher, size, 'teacher'))
 
     def _attention(self, x: Tensor, size: tuple[int, int], side: str) -> Tensor:
         attend = filter_then_attend if self.order == 'filter_first' else attend_then_filter

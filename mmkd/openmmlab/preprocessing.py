@@ -68,10 +68,10 @@ class Preprocessing:
             )
 
 
-def pad_batches_to(size: tuple[int, int], preprocessor: BaseDataPreprocessor) -> None:
+def pad_batches_to(size: tuple[int, int] | None, preprocessor: BaseDataPreprocessor) -> None:
     """Let a preprocessor pad every training batch to ``size`` (h, w), not to its largest image.
 
-    MMSegmentation's are left alone if they have a ``size`` already.
+    With None it is only checked. MMSegmentation's are left alone if they have a ``size`` already.
 
     Raises:
         UserError: It is not MMSegmentation's or MMDetection's, or it augments batches.
@@ -81,6 +81,8 @@ def pad_batches_to(size: tuple[int, int], preprocessor: BaseDataPreprocessor) ->
             'data_preprocessor.batch_augments: expected none with teacher views, because they are '
             'drawn anew for each batch; remove them'
         )
+    if size is None:
+        return
     if isinstance(preprocessor, SegDataPreProcessor):
         if preprocessor.size is None:
             preprocessor.size, preprocessor.size_divisor = size, None

@@ -9,6 +9,8 @@ Shapes: see :mod:`mmkd.ops`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,17 @@ from mmkd.errors import UserError, check_choice, check_number
 
 MAPPINGS = ('sum', 'max')
 DISTANCES = ('l2_batch', 'l2', 'mse')
+
+
+@dataclass(frozen=True)
+class TeacherMap:
+    """A teacher's attention map (B, h, w), kept from an earlier pass, in place of its feature."""
+
+    tensor: Tensor
+
+    def detach(self) -> TeacherMap:
+        """Return the map itself, which does not have a gradient."""
+        return self
 
 
 def attention_map(x: Tensor, mapping: str = 'sum', p: float = 2) -> Tensor:

@@ -2,7 +2,7 @@
 
 import copy
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,14 @@ from mmengine.registry import init_default_scope
 
 from mmkd.config.load import load_config
 from mmkd.distillation.distiller import Distiller
+from mmkd.distillation.tap import parse_tap
 from mmkd.distillation.teacher_views import TeacherViews
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.hooks.teacher_views_hook import TeacherViewsHook
 from mmkd.errors import UserError
 from mmkd.experiments.teacher_views import make_teacher_views, views_options
+from mmkd.losses.activation_at_loss import ActivationATLoss
+from mmkd.registry import MODELS
 
 AT = dict(
     student=['backbone[1]', 'backbone[2]'],
@@ -49,14 +52,21 @@ def config(detects, tmp_path, monkeypatch, recipe_file, detection_files) -> Conf
     images = config.train_dataloader.dataset
     images.length = 4
     config.optim_wrapper.optimizer = dict(type='SGD', lr=0.01)  # Adam enlarges rounding errors
-    if not detects:
+    if detects:
+        resize = dict(type='RandomChoiceResize', scales=[(96, 64), (48, 32)], keep_ratio=True)
+        images.pipeline[3] = resize
+    else:
         images.size = (64, 96)
         images.pipeline = SMALL
     config.default_hooks.unlabelled = dict(
         type='mmkd.UnlabelledImagesHook', dataset=copy.deepcopy(config.train_dataloader.dataset)
     )
     config.default_hooks.unlabelled.dataset.length = 3
-    if not detects:
+    if detects:
+        config.model.distill.attention = dict(
+            student='neck[0]', teacher='neck[0]', loss=dict(type='ActivationATLoss')
+        )
+    else:
         config.model.distill.attention = AT
         config.model.distill.feature = dict(
             student='backbone[1]',
@@ -70,30 +80,37 @@ def config(detects, tmp_path, monkeypatch, recipe_file, detection_files) -> Conf
 
 def reading(config: Config, views: int = 3) -> Config:
     """The config with the overrides that make it read views."""
-    options = dict(o.split('=', 1) for o in views_options(config, views, Path('views')))
+    options = dict(option.split('=', 1) for option in views_options(config, views))
     read = copy.deepcopy(config)
     read.merge_from_dict(options | {'train_dataloader.sampler.views': views})
     return read
 
 
+def make(configs: list[Config], echo: Callable[[str], None] = print) -> None:
+    make_teacher_views(configs, Path('runs'), echo)
+
+
 def folder_of(config: Config) -> Path:
-    return Path(config.default_hooks.teacher_views.folder)
+    return Path('runs/teacher_views', Path(config.default_hooks.teacher_views.folder).name)
 
 
 def pad_batches(config: Config) -> None:
     """Pad a live training's batches to the size to which those that read views are padded."""
+    preprocessor = config.model.student.data_preprocessor
     if config.default_scope == 'mmseg':
-        config.model.student.data_preprocessor.update(size=(64, 96), size_divisor=None)
+        preprocessor.update(size=(64, 96), size_divisor=None)
+    else:
+        preprocessor.batch_augments = [dict(type='BatchFixedSizePad', size=(64, 96))]
 
 
 def train(config: Config, work_dir: str) -> list[dict[str, float]]:
     """Train two iterations and return the losses of each."""
     config = copy.deepcopy(config)
-    config.work_dir = work_dir
+    config.work_dir = f'runs/{work_dir}/seed_0'
     config.train_cfg.max_iters = 2
     runner = DistillRunner.from_cfg(config)
     runner.train()
-    (log,) = Path(work_dir).glob('*/vis_data/scalars.json')
+    (log,) = Path(config.work_dir).glob('*/vis_data/scalars.json')
     lines = map(json.loads, log.read_text().splitlines())
     return [{k: v for k, v in line.items() if 'loss' in k or 'distill' in k} for line in lines]
 
@@ -109,8 +126,9 @@ both = pytest.mark.parametrize('detects', [False, True], ids=['segmentation', 'd
 def test_views_give_the_losses_of_a_teacher_that_runs(config, monkeypatch):
     read = reading(config)
     said = []
-    make_teacher_views([read], said.append)
-    assert '3 of each of 7 images, ' in said[0] and said[1].startswith('teacher views: done')
+    make([read], said.append)
+    assert said[0] == 'teacher views: reading 7 images, 3 times'
+    assert '3 of each of 7 images, ' in said[1] and said[2].startswith('teacher views: done')
     live = copy.deepcopy(read)
     del live.default_hooks['teacher_views']
     pad_batches(live)
@@ -120,6 +138,8 @@ def test_views_give_the_losses_of_a_teacher_that_runs(config, monkeypatch):
     assert len(losses) == 2 and sum(k.startswith('distill.') for k in losses[0]) >= 2
     for found, wanted in zip(losses, expected, strict=True):
         assert found == pytest.approx(wanted, rel=2e-5)
+    read.randomness.seed = 34  # with which the two images that are read first can be small
+    assert len(train(read, 'other')) == 2
 
 
 @both
@@ -129,26 +149,26 @@ def test_views_are_made_once_and_grow_by_what_a_variant_adds(config, monkeypatch
     small = copy.deepcopy(read)
     small.model.distill = {first: read.model.distill[first]}
     said = []
-    make_teacher_views([small, small], said.append)
+    make([small, small], said.append)
     before = TeacherViews(folder_of(read))
     assert len(before.files) == 1
-    make_teacher_views([read, small], said.append)
+    make([read, small], said.append)
     after = TeacherViews(folder_of(read))
     assert len(after.files) > 1 and after.files.items() >= before.files.items()
     assert len(after.pixels) == 3 * 7 and after.pixels == before.pixels
-    assert len(said) == 4
+    assert len(said) == 5
     monkeypatch.setattr('mmkd.experiments.teacher_views.Teacher', never)
-    make_teacher_views([small], said.append)
+    make([small], said.append)
     assert said[-1] == f'teacher views: all are in {folder_of(read)}'
 
 
 def test_views_of_another_training_are_refused(config):
     read = reading(config)
-    make_teacher_views([read], print)
+    make([read])
     folder = folder_of(read)
-    read.work_dir = 'work'
+    read.work_dir = 'runs/read/seed_0'
     runner = DistillRunner.from_cfg(read)
-    hook = TeacherViewsHook(str(folder))
+    hook = TeacherViewsHook(read.default_hooks.teacher_views.folder)
     hook.before_train(runner)
 
     def refused(message: str) -> None:
@@ -161,23 +181,25 @@ def test_views_of_another_training_are_refused(config):
         'train_dataloader.sampler.views': (2, 'sampler.views'),
         'model.teacher.scale': (2.0, 'model.teacher'),
         'model.student.data_preprocessor.mean': ([0, 0, 0], 'data_preprocessor'),
-        'model.teacher.checkpoint': ('other.pth', "the teacher's weights"),
+        'model.teacher.checkpoint': ('other.pth', 'model.teacher, weights of the teacher'),
     }
-    shutil.copy(read.model.teacher.checkpoint, 'other.pth')
-    with open('other.pth', 'ab') as file:
-        file.write(b'0')
+    Path('other.pth').write_bytes(b'another file')
     for key, (value, part) in changes.items():
         runner.cfg = copy.deepcopy(read)
         runner.cfg.merge_from_dict({key: value})
         refused(f'holds what another training read: expected the same {part}; remove the folder,')
     runner.cfg = read
-    loss = runner.model.distill['attention'].loss
-    loss.p = 4
-    refused(r'expected backbone\[3\] ActivationATLoss.*p=4.*which a term reads; run mmkd ablate')
-    loss.p = 2
-
     batch = next(iter(runner.build_dataloader(read.train_dataloader, seed=0)))
     hook.before_train_iter(runner, 0, batch)
+    model = runner.model
+    data = model.data_preprocessor(batch, training=True)
+    model.train()
+    model.loss(**data)
+    taps = model.distill['feature'].compared_taps
+    model.distill['feature'].compared_taps = [parse_tap('backbone[1]')]
+    refused(r'expected backbone\[1\], which a term reads; run mmkd ablate --teacher-views again')
+    model.distill['feature'].compared_taps = taps
+
     pixels = folder / 'pixels.npy'
     kept = pixels.read_bytes()
     np.save(pixels, np.zeros_like(np.load(pixels)))  # as if every image had changed since
@@ -185,8 +207,9 @@ def test_views_of_another_training_are_refused(config):
     with pytest.raises(UserError, match='an image of this training is not among its 21 views'):
         hook.before_train_iter(runner, 0, batch)
     read.model.distill.attention.loss.p = 4
+    hook.before_train(runner)
     with pytest.raises(UserError, match='holds views of other images: expected the same'):
-        make_teacher_views([read], print)
+        make([read])
     pixels.write_bytes(kept[:-8])
     refused('is damaged: .*; remove the folder')
     np.save(pixels, np.zeros((20, 8), np.uint8))
@@ -197,21 +220,97 @@ def test_views_of_another_training_are_refused(config):
     refused('expected a folder of mmkd ablate --teacher-views: views.json is missing')
 
 
+def test_views_maps_have_the_size_of_a_whole_batch(config):
+    """However small the images are on which the terms are first tried."""
+    del config.model.distill['feature']
+    config.train_dataloader.dataset.pipeline[2].ratio_range = (0.4, 1.8)
+    read = reading(config, views=8)
+    make([read])
+    views = TeacherViews(folder_of(read))
+    assert views.size == (64, 96)
+    sizes = {name: np.load(folder_of(read) / file).shape[1:] for name, file in views.files.items()}
+    assert sorted(sizes.values()) == [(2, 3), (2, 3), (8, 12), (8, 12)]
+    assert len(train(read, 'read')) == 2
+
+
+def test_views_of_a_loss_with_other_arguments_are_missed(config):
+    read = reading(config)
+    make([read])
+    read.model.distill.attention.loss.p = 4
+    message = r'distill.attention: .*: expected backbone\[3\], .*p.: 4.*, which a term reads; run'
+    with pytest.raises(UserError, match=message):
+        train(read, 'read')
+
+
+def test_views_keep_a_tap_whole_that_serves_at_two_sizes(config, monkeypatch):
+    student = ['backbone[0]', 'backbone[1]']
+    config.model.distill = dict(twice=AT | dict(student=student, teacher=['backbone[0]'] * 2))
+    read = reading(config)
+    make([read])
+    assert list(TeacherViews(folder_of(read)).files) == ['backbone[0]']
+    live = copy.deepcopy(read)
+    del live.default_hooks['teacher_views']
+    pad_batches(live)
+    for found, wanted in zip(train(read, 'read'), train(live, 'live'), strict=True):
+        assert found == pytest.approx(wanted, rel=2e-5)
+
+
+class Doubled(ActivationATLoss):
+    """Compares another thing than its base class, which it does not say in ``teacher_map``."""
+
+    def forward(self, student, teacher):
+        return 2 * super().forward(student, teacher)
+
+
+def test_views_keep_the_features_of_a_subclass(config):
+    MODELS.register_module(module=Doubled, force=True)
+    config.model.distill = dict(own=AT | dict(loss=dict(type='Doubled')))
+    read = reading(config)
+    make([read])
+    assert list(TeacherViews(folder_of(read)).files) == AT['teacher']
+
+
+@pytest.mark.parametrize('detects', [True])
+def test_views_refuse_augmentations_of_a_batch(config):
+    config.model.student.data_preprocessor.batch_augments = [
+        dict(type='BatchFixedSizePad', size=(64, 96))
+    ]
+    config.train_dataloader.dataset.pipeline[3]['scales'] = [(96, 64)]  # images of one size too
+    message = 'batch_augments: expected none with teacher views, because they are drawn anew'
+    with pytest.raises(UserError, match=message):
+        make([reading(config)])
+
+
+def test_views_of_two_checkpoints_have_two_folders(config):
+    other = copy.deepcopy(config)
+    other.model.teacher.checkpoint = 'other.pth'
+    assert folder_of(reading(config)) != folder_of(reading(other))
+
+
 def test_views_folder_stays_whole_when_making_is_interrupted(config, monkeypatch):
     read = reading(config)
     written = []
 
-    def interrupt(self, targets):
-        written.append(targets)
+    def interrupt(*arguments):
+        written.append(arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr('mmkd.distillation.teacher_views.ViewsWriter.add', interrupt)
-        make_teacher_views([read], print)
+        make([read])
     assert written and not (folder_of(read) / 'views.json').exists()
-    make_teacher_views([read], print)
+    make([read])
     assert len(TeacherViews(folder_of(read)).files) == 5
     assert not list(folder_of(read).glob('.*.npy'))
+
+    before = TeacherViews(folder_of(read))
+    read.model.distill.feature.loss = dict(type='FeatureMSELoss')
+    read.model.distill.attention.loss.p = 4
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr('mmkd.distillation.teacher_views.write_atomically', interrupt)
+        make([read])
+    after = TeacherViews(folder_of(read))
+    assert (after.files, after.pixels) == (before.files, before.pixels)
 
 
 @pytest.mark.parametrize(
@@ -236,22 +335,25 @@ def test_views_folder_stays_whole_when_making_is_interrupted(config, monkeypatch
 def test_views_refuse_what_depends_on_more_than_the_image(config, term, message):
     config.model.distill = dict(odd=term)
     with pytest.raises(UserError, match=f'recipe.py: model.distill.odd: {message}'):
-        make_teacher_views([reading(config)], print)
+        make([reading(config)])
 
 
 def test_views_need_a_pipeline_that_gives_the_same_view_again(config):
     del config.train_dataloader.dataset.pipeline[0]
     for _ in range(2):
         with pytest.raises(UserError, match=r'put mmkd\.SeedTransforms first'):
-            make_teacher_views([reading(config)], print)
+            make([reading(config)])
 
 
 def test_views_options_refuse_data_that_has_no_fixed_views(config):
     mixed = copy.deepcopy(config)
     mixed.train_dataloader.dataset.mix_until_sample = 100
+    mixed.train_dataloader.dataset = dict(
+        type='RepeatDataset', dataset=mixed.train_dataloader.dataset
+    )
     with pytest.raises(UserError, match='mix_until_sample: expected no mix of images with'):
-        views_options(mixed, 3, Path('views'))
+        views_options(mixed, 3)
     config.train_dataloader.sampler = dict(type='InfiniteSampler')
     message = 'sampler.type=InfiniteSampler: expected mmkd.SeededInfiniteSampler with --teacher'
     with pytest.raises(UserError, match=message):
-        views_options(config, 3, Path('views'))
+        views_options(config, 3)

@@ -167,7 +167,7 @@ def test_activation_at_loss_of_a_kept_map_is_that_of_the_feature(resize, mapping
     teacher = rand(2, 5, t_height, t_width, seed=1)
     loss = ActivationATLoss(mapping, p, resize=resize)
     kept = loss.teacher_map(teacher, (min(height, t_height), min(width, t_width)))
-    assert kept.shape == (2, min(height, t_height), min(width, t_width))
+    assert kept.tensor.shape == (2, min(height, t_height), min(width, t_width))
     values = [loss(student, teacher), loss(student, kept)]
     torch.testing.assert_close(values[1], values[0])
     torch.testing.assert_close(*(torch.autograd.grad(v, student)[0] for v in values))
@@ -178,3 +178,8 @@ def test_activation_at_loss_takes_kept_maps_layer_by_layer():
     loss = ActivationATLoss()
     kept = tuple(loss.teacher_map(x, (2, 3)) for x in teachers)
     torch.testing.assert_close(loss(students, kept), loss(students, teachers))
+
+
+def test_activation_at_loss_takes_tokens_for_no_map():
+    with pytest.raises(UserError, match='expected features'):
+        ActivationATLoss()(rand(2, 3, 8, 12), rand(2, 96, 16))

@@ -380,7 +380,7 @@ def test_frequency_attention_of_a_kept_map_is_that_of_the_feature(order, filter_
     student.requires_grad_()
     loss = FrequencyAttentionLoss(0.3, 1.0, 0.5, order=order, filter_on=filter_on)
     kept = loss.teacher_map(teacher, (min(height, t_height), min(width, t_width)))
-    assert kept.shape == (2, min(height, t_height), min(width, t_width))
+    assert kept.tensor.shape == (2, min(height, t_height), min(width, t_width))
     values = [loss(student, teacher), loss(student, kept)]
     torch.testing.assert_close(values[1], values[0])
     torch.testing.assert_close(*(torch.autograd.grad(v, student)[0] for v in values))
@@ -391,3 +391,8 @@ def test_frequency_attention_keeps_no_map_where_features_are_compared():
     assert not loss.reads_teacher_map
     with pytest.raises(UserError, match='expected features'):
         loss(rand(2, 3, 4, 4), rand(2, 4, 4))
+
+
+def test_frequency_attention_takes_tokens_for_no_map():
+    with pytest.raises(UserError, match='expected features'):
+        FrequencyAttentionLoss(0.3, 1.0, 0.5)(rand(2, 3, 8, 12), rand(2, 96, 16))

@@ -1,10 +1,12 @@
+from pathlib import Path
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.teacher_views import TeacherViews
-from mmkd.distillation.term_building import prefix_errors
-from mmkd.engine.views_origin import views_origin, weights_origin
+from mmkd.distillation.term_building import gather_taps, prefix_errors
+from mmkd.engine.views_origin import files_origin, views_origin
 from mmkd.engine.wrapping import unwrapped
 from mmkd.openmmlab.preprocessing import pad_batches_to
 from mmkd.registry import HOOKS
@@ -19,7 +21,7 @@ class TeacherViewsHook(Hook):
     on the padding too. Runs that do not distil are left alone.
 
     Args:
-        folder: The folder.
+        folder: The folder, as seen from the work dir.
 
     Raises:
         UserError: Before training, the folder was made for another teacher, other data or other
@@ -33,14 +35,13 @@ class TeacherViewsHook(Hook):
         model = unwrapped(runner.model)
         if not isinstance(model, Distiller):
             return
-        views = TeacherViews(self.folder)
-        targets = []
         for name, term in model.distill.items():
             with prefix_errors(name):
-                targets += term.targets()
-        views.check(views_origin(runner.cfg) | weights_origin(runner.cfg), targets)
-        if views.size is not None:
-            pad_batches_to(views.size, model.data_preprocessor)
+                term.check_views()
+        views = TeacherViews(Path(runner.work_dir) / self.folder)
+        origin = views_origin(runner.cfg) | files_origin(runner.cfg)
+        views.check(origin, gather_taps(model.distill, 'teacher_taps'))
+        pad_batches_to(views.size, model.data_preprocessor)
         model.teacher_views = views
 
     def before_train_iter(
