@@ -137,7 +137,7 @@ def test_views_give_the_losses_of_a_teacher_that_runs(config, monkeypatch):
     losses = train(read, 'read')
     assert len(losses) == 2 and sum(k.startswith('distill.') for k in losses[0]) >= 2
     for found, wanted in zip(losses, expected, strict=True):
-        assert found == pytest.approx(wanted, rel=2e-5)
+        assert found == pytest.approx(wanted, rel=1e-4)
     read.randomness.seed = 34  # with which the two images that are read first can be small
     assert len(train(read, 'other')) == 2
 
@@ -252,7 +252,7 @@ def test_views_keep_a_tap_whole_that_serves_at_two_sizes(config, monkeypatch):
     del live.default_hooks['teacher_views']
     pad_batches(live)
     for found, wanted in zip(train(read, 'read'), train(live, 'live'), strict=True):
-        assert found == pytest.approx(wanted, rel=2e-5)
+        assert found == pytest.approx(wanted, rel=1e-4)
 
 
 class Doubled(ActivationATLoss):

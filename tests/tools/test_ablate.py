@@ -102,7 +102,7 @@ def test_ablate_teacher_views_are_made_after_the_teacher_and_read(folder):
     lines = [
         line for line in out.splitlines() if line.startswith(('training the', 'teacher views'))
     ]
-    assert lines[0].startswith('training the teacher') and '2 of each of 6 images' in lines[1]
+    assert lines[0].startswith('training the teacher') and '2 of each of 6 images' in lines[2]
     configs = {
         name: load_work_dir_config(folder / f'work_dirs/ablation/{name}/seed_0')
         for name in ('alone', 'recipe')
