@@ -1,7 +1,7 @@
 """What the teacher's views of a training depend on."""
 
 import hashlib
-import inspect
+import sys
 from pathlib import Path
 
 from mmengine.config import Config
@@ -42,8 +42,8 @@ def files_origin(config: Config) -> dict[str, str]:
     elif teacher.get('type'):
         kind = teacher['type']
         kind = get_object_from_string(kind) if isinstance(kind, str) else kind
-        source = kind and inspect.getsourcefile(kind)
-        others = [Path(source)] if source else []
+        module = sys.modules.get(getattr(kind, '__module__', None))
+        others = [Path(module.__file__)] if getattr(module, '__file__', None) else []
     return {
         'weights of the teacher': weights,
         'files of the teacher': ' '.join(map(_hash_file, others)),

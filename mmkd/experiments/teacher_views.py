@@ -107,8 +107,6 @@ def _make(folder: Path, configs: Sequence[Config], echo: Callable[[str], None]) 
     config = configs[0]
     origin = views_origin(config) | files_origin(config)
     earlier = TeacherViews(folder) if (folder / 'views.json').is_file() else None
-    if earlier is not None:
-        earlier.check(origin)
     views = config.train_dataloader.sampler.views
     datasets = [config.train_dataloader.dataset, *unlabelled_datasets(config)]
     loaders = [_loader(config, dataset) for dataset in datasets]
@@ -116,50 +114,63 @@ def _make(folder: Path, configs: Sequence[Config], echo: Callable[[str], None]) 
         echo(f'teacher views: reading {sum(len(x.dataset) for x in loaders)} images, {views} times')
         pixels, size = _look_at(loaders, views, config)
     else:
+        earlier.check(origin)
         pixels, size = earlier.pixels, earlier.size
     preprocess = MODELS.build(_inputs(config)).to(get_device())
     pad_batches_to(size, preprocess)
     first = next(_batches(loaders, views))
     read = [_targets(one, first, preprocess) for one in configs]
-    wanted = {t.name: t for targets, _ in read for t in targets}
-    sizes = {tap: size for _, known in read for tap, size in known.items()}
-    if earlier is not None:
-        wanted = {name: t for name, t in wanted.items() if name not in earlier.files}
+    sizes = {tap: feature for _, known in read for tap, feature in known.items()}
+    there = earlier.files if earlier else ()
+    wanted = {t.name: t for targets, _ in read for t in targets if t.name not in there}
     if not wanted:
         echo(f'teacher views: all are in {folder}')
         return
-    given = {key: value for key, value in config.model.teacher.items() if value is not None}
-    teacher = Teacher(**given, student_preprocessor=_inputs(config))
-    taps = list(dict.fromkeys(target.tap for target in wanted.values()))
-    teacher.fold_batch_norms(taps)
-    # Move the generators, so that a pipeline that is not seeded cannot give the same views again.
-    random.random(), np.random.rand(), torch.rand(())
+    begin = last = time.monotonic()
     writer, row = None, 0
-    begin = second = time.monotonic()
-    for batch in _batches(loaders, views):
-        count = len(batch['inputs'])
-        if [hash_pixels(image) for image in batch['inputs']] != pixels[row : row + count]:
+    passes = _passes(config, loaders, preprocess, wanted.values())
+    for number, (hashes, found) in enumerate(passes):
+        count = len(hashes)
+        if hashes != pixels[row : row + count]:
             raise UserError(
                 f'{folder} holds views of other images: expected the same; remove the folder'
                 if earlier
                 else 'train_dataloader.dataset.pipeline: expected the same image for the same draw '
                 'with --teacher-views; put mmkd.SeedTransforms first'
             )
-        found = _read(teacher, preprocess, batch, wanted.values(), taps)
         writer = writer or ViewsWriter(folder, origin, pixels, size, sizes, found)
         writer.add(found)
         row += count
-        # The first batch starts the workers, so the second one tells the time.
-        if row == count < len(pixels):
-            second = time.monotonic()
-        elif row <= 2 * count:
-            seconds = (time.monotonic() - second) * len(pixels) / count
+        # The first batch starts the workers, so the second one tells the time, if there is one.
+        now = time.monotonic()
+        if number == 1 or row == len(pixels) == count:
+            seconds = (now - last) * len(pixels) / count
             echo(
                 f'teacher views: {views} of each of {len(pixels) // views} images, '
                 f'{math.ceil(writer.bytes / 1e6)} MB in {folder}, in about {_minutes(seconds)}'
             )
+        last = now
     writer.finish(earlier)
     echo(f'teacher views: done in {_minutes(time.monotonic() - begin)}')
+
+
+def _passes(
+    config: Config, loaders: Sequence[DataLoader], preprocess: nn.Module, targets: Iterable[Target]
+) -> Iterator[tuple[list[bytes], dict[str, Tensor]]]:
+    """Run the teacher on all views; yield the hashes of each batch, and its targets by name."""
+    given = {key: value for key, value in config.model.teacher.items() if value is not None}
+    teacher = Teacher(**given, student_preprocessor=_inputs(config))
+    taps = list(dict.fromkeys(target.tap for target in targets))
+    teacher.fold_batch_norms(taps)
+    # Move the generators, so that a pipeline that is not seeded cannot give the same views again.
+    random.random(), np.random.rand(), torch.rand(())
+    for batch in _batches(loaders, config.train_dataloader.sampler.views):
+        hashes = [hash_pixels(image) for image in batch['inputs']]
+        data = preprocess(batch, training=True)
+        with torch.no_grad():
+            recording = teacher.run(data['inputs'], data['data_samples'], taps, until_read=True)
+            found = {target.name: target.of(recording) for target in targets}
+        yield hashes, found
 
 
 def _inputs(config: Config) -> dict:
@@ -235,19 +246,6 @@ def _batches(loaders: Sequence[DataLoader], views: int) -> Iterator[dict]:
                     '--teacher-views; pack them in the pipeline'
                 )
             yield batch
-
-
-@torch.no_grad()
-def _read(
-    teacher: Teacher,
-    preprocess: nn.Module,
-    batch: dict,
-    targets: Iterable[Target],
-    taps: Sequence,
-) -> dict[str, Tensor]:
-    data = preprocess(batch, training=True)
-    recording = teacher.run(data['inputs'], data['data_samples'], taps, until_read=True)
-    return {target.name: target.of(recording) for target in targets}
 
 
 def _minutes(seconds: float) -> str:
