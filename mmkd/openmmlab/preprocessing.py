@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mmdet.models import BatchFixedSizePad, DetDataPreprocessor
 from mmengine.model import BaseDataPreprocessor
 from mmseg.models import SegDataPreProcessor
-from torch import nn
+from torch import Tensor, nn
 
 from mmkd.config.types import type_name
 from mmkd.errors import UserError
@@ -87,7 +87,7 @@ def pad_batches_to(size: tuple[int, int] | None, preprocessor: BaseDataPreproces
         if preprocessor.size is None:
             preprocessor.size, preprocessor.size_divisor = size, None
     elif isinstance(preprocessor, DetDataPreprocessor):
-        padding = BatchFixedSizePad(
+        padding = _FixedSizePad(
             size,
             img_pad_value=preprocessor.pad_value,
             pad_mask=preprocessor.pad_mask,
@@ -101,6 +101,21 @@ def pad_batches_to(size: tuple[int, int] | None, preprocessor: BaseDataPreproces
             f'data_preprocessor.type={type(preprocessor).__name__}: expected images of one size '
             'with teacher views; crop or resize them in the pipeline'
         )
+
+
+class _FixedSizePad(BatchFixedSizePad):
+    """Pad to one size and leave each image's ``pad_shape``, in which its anchors are valid.
+
+    MMDetection 3.5.1 sets it to the whole size, but not beside an image that has that size already
+    (``findings/mmdet_batch_fixed_size_pad.sh``).
+    """
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None) -> tuple:
+        shapes = [sample.pad_shape for sample in data_samples or ()]
+        inputs, data_samples = super().forward(inputs, data_samples)
+        for sample, shape in zip(data_samples or (), shapes, strict=True):
+            sample.set_metainfo(dict(pad_shape=shape))
+        return inputs, data_samples
 
 
 def _three(values: Sequence[float] | None, default: float) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from mmkd.engine.hooks.teacher_views_hook import TeacherViewsHook
 from mmkd.errors import UserError
 from mmkd.experiments.teacher_views import make_teacher_views, views_options
 from mmkd.losses.activation_at_loss import ActivationATLoss
+from mmkd.openmmlab.preprocessing import pad_batches_to
 from mmkd.registry import MODELS
 
 AT = dict(
@@ -94,21 +95,14 @@ def folder_of(config: Config) -> Path:
     return Path('runs/teacher_views', Path(config.default_hooks.teacher_views.folder).name)
 
 
-def pad_batches(config: Config) -> None:
-    """Pad a live training's batches to the size to which those that read views are padded."""
-    preprocessor = config.model.student.data_preprocessor
-    if config.default_scope == 'mmseg':
-        preprocessor.update(size=(64, 96), size_divisor=None)
-    else:
-        preprocessor.batch_augments = [dict(type='BatchFixedSizePad', size=(64, 96))]
-
-
 def train(config: Config, work_dir: str) -> list[dict[str, float]]:
-    """Train two iterations and return the losses of each."""
+    """Train two iterations, in batches of one size, and return the losses of each."""
     config = copy.deepcopy(config)
     config.work_dir = f'runs/{work_dir}/seed_0'
     config.train_cfg.max_iters = 2
     runner = DistillRunner.from_cfg(config)
+    if 'teacher_views' not in config.default_hooks:
+        pad_batches_to((64, 96), runner.model.data_preprocessor)
     runner.train()
     (log,) = Path(config.work_dir).glob('*/vis_data/scalars.json')
     lines = map(json.loads, log.read_text().splitlines())
@@ -131,7 +125,6 @@ def test_views_give_the_losses_of_a_teacher_that_runs(config, monkeypatch):
     assert '3 of each of 7 images, ' in said[1] and said[2].startswith('teacher views: done')
     live = copy.deepcopy(read)
     del live.default_hooks['teacher_views']
-    pad_batches(live)
     expected = train(live, 'live')
     monkeypatch.setattr(Distiller, 'run_teacher', never)
     losses = train(read, 'read')
@@ -250,7 +243,6 @@ def test_views_keep_a_tap_whole_that_serves_at_two_sizes(config, monkeypatch):
     assert list(TeacherViews(folder_of(read)).files) == ['backbone[0]']
     live = copy.deepcopy(read)
     del live.default_hooks['teacher_views']
-    pad_batches(live)
     for found, wanted in zip(train(read, 'read'), train(live, 'live'), strict=True):
         assert found == pytest.approx(wanted, rel=1e-4)
 

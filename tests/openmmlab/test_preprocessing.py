@@ -1,10 +1,15 @@
 import pytest
 import torch
+from mmdet.models import DetDataPreprocessor
+from mmdet.structures import DetDataSample
+from mmengine.model import ImgDataPreprocessor
+from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 
 from mmkd.distillation.teacher_inputs import TeacherInputs
 from mmkd.errors import UserError
+from mmkd.openmmlab.preprocessing import pad_batches_to
 
 IMAGENET = dict(
     type='SegDataPreProcessor',
@@ -96,3 +101,59 @@ def test_teacher_scale_resizes_images_and_samples():
         scale_factor=(3.0, 8.0), padding_size=[0, 6, 0, 16], ori_shape=(10, 30),
     )  # fmt: skip
     assert sample.metainfo == facts
+
+
+def padded(preprocessor, sizes):
+    """The batch that a preprocessor makes of images of ones, with label 1 everywhere."""
+    samples = []
+    for size in sizes:
+        if isinstance(preprocessor, DetDataPreprocessor):
+            samples.append(DetDataSample(metainfo=dict(img_shape=size)))
+        else:
+            labels = PixelData(data=torch.ones(1, *size, dtype=torch.long))
+            samples.append(SegDataSample(gt_sem_seg=labels, metainfo=dict(img_shape=size)))
+    images = [torch.ones(3, *size, dtype=torch.uint8) for size in sizes]
+    batch = preprocessor(dict(inputs=images, data_samples=samples), training=True)
+    return batch['inputs'], batch['data_samples']
+
+
+@pytest.mark.parametrize('beside', [(32, 48), (64, 96)])
+def test_pad_batches_to_pads_detection_and_keeps_pad_shape(beside):
+    preprocessor = DetDataPreprocessor(pad_size_divisor=32, pad_value=7)
+    _, (alone, _) = padded(preprocessor, [(32, 48), beside])
+    pad_batches_to((64, 96), preprocessor)
+    inputs, (sample, _) = padded(preprocessor, [(32, 48), beside])
+    assert inputs.shape == (2, 3, 64, 96)
+    assert (inputs[0, :, :32, :48] == 1).all() and (inputs[0, :, 32:] == 7).all()
+    assert sample.batch_input_shape == (64, 96) and sample.img_shape == (32, 48)
+    assert sample.pad_shape == alone.pad_shape == (32, 64)
+
+
+def test_pad_batches_to_pads_segmentation_with_ignored_labels():
+    preprocessor = SegDataPreProcessor(size_divisor=1, pad_val=7, seg_pad_val=255)
+    pad_batches_to((64, 96), preprocessor)
+    inputs, (sample, _) = padded(preprocessor, [(32, 48), (40, 50)])
+    assert inputs.shape == (2, 3, 64, 96)
+    assert (inputs[0, :, :32, :48] == 1).all() and (inputs[0, :, 32:] == 7).all()
+    labels = sample.gt_sem_seg.data
+    assert labels.shape == (1, 64, 96) and (labels == 1).sum() == 32 * 48
+    assert (labels == 255).sum() == 64 * 96 - 32 * 48
+
+
+def test_pad_batches_to_leaves_a_size_that_is_set():
+    preprocessor = SegDataPreProcessor(size=(64, 64))
+    pad_batches_to((32, 32), preprocessor)
+    assert padded(preprocessor, [(32, 32)])[0].shape == (1, 3, 64, 64)
+
+
+def test_pad_batches_to_refuses_what_it_cannot_pad():
+    other = ImgDataPreprocessor()
+    pad_batches_to(None, other)  # images of one size need no padding
+    message = 'data_preprocessor.type=ImgDataPreprocessor: expected images of one size with teacher'
+    with pytest.raises(UserError, match=message):
+        pad_batches_to((32, 32), other)
+    augmenting = DetDataPreprocessor(
+        batch_augments=[dict(type='mmdet.BatchFixedSizePad', size=(32, 32))]
+    )
+    with pytest.raises(UserError, match='batch_augments: expected none with teacher views'):
+        pad_batches_to(None, augmenting)
