@@ -205,11 +205,10 @@ class Term(nn.Module):
         whole = [Target(tap) for tap in dict.fromkeys(self.teacher_taps)]
         # A subclass may compare something else: it has to define the method itself.
         keeps_maps = 'teacher_map' in vars(type(self.loss)) and self.loss.reads_teacher_map
-        if self.classes is not None or not keeps_maps:
+        if self.classes is not None or self.adapter is not None or not keeps_maps:
             return whole
-        with torch.no_grad():
-            students = self._adapt(_values(self.student_taps, student))
         maps: dict[Tap, set[Target]] = {}
+        students = _values(self.student_taps, student)
         for tap, x in zip(self.compared_taps, students, strict=True):
             size = tuple(map(min, x.shape[-2:], sizes[tap]))
             maps.setdefault(tap, set()).add(Target(tap, self.loss, size, self._loss_text))
@@ -256,7 +255,8 @@ class Term(nn.Module):
             labels: Class ids (B, H, W), for a loss whose ``forward`` takes ``labels``.
         """
         s, t = _values(self.student_taps, student), _frozen_values(self.compared_taps, teacher)
-        s = self._adapt(s)
+        if self.adapter is not None:
+            s = tuple(layer(x) for layer, x in zip(self.adapter, s, strict=True))
         if self.classes is not None:
             s = tuple(self.classes('student', x) for x in s)
             t = tuple(self.classes('teacher', x) for x in t)
@@ -269,11 +269,6 @@ class Term(nn.Module):
         if self.takes_labels:
             extra['labels'] = labels
         return self.loss(_unwrap(s), _unwrap(t), **extra)
-
-    def _adapt(self, features: tuple) -> tuple:
-        if self.adapter is None:
-            return features
-        return tuple(layer(x) for layer, x in zip(self.adapter, features, strict=True))
 
 
 def build_term(name: str, config: dict) -> Term:
