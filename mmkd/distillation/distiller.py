@@ -12,7 +12,7 @@ from mmkd.distillation.recording import Recording, record
 from mmkd.distillation.student_pass import run_student
 from mmkd.distillation.tap import Tap
 from mmkd.distillation.teacher import Teacher
-from mmkd.distillation.teacher_views import TeacherViews
+from mmkd.distillation.teacher_views import Target, TeacherViews
 from mmkd.distillation.term import Term, build_term, describe_feature
 from mmkd.distillation.term_building import build_terms, gather_taps, prefix_errors
 from mmkd.errors import UserError
@@ -175,6 +175,24 @@ class Distiller(BaseModel):
                 return views.read(term.targets(student, views.sizes), rows, inputs.device)
 
         return read
+
+    @torch.no_grad()
+    def view_targets(
+        self, inputs: Tensor, data_samples: Sequence
+    ) -> tuple[list[Target], dict[Tap, tuple[int, int]]]:
+        """Return what the terms read of the teacher, and the sizes (H, W) of its features, by tap.
+
+        Args:
+            inputs: Preprocessed images (B, 3, H, W), padded as all others are, since a map has the
+                smaller of two features' sizes.
+            data_samples: Their annotations.
+        """
+        taps = gather_taps(self.distill, 'student_taps')
+        _, student = self.forward_student(inputs, data_samples, taps)
+        taps = gather_taps(self.distill, 'teacher_taps')
+        teacher = self.teacher.run(inputs, data_samples, taps, until_read=True)
+        sizes = {tap: tuple(teacher[tap].shape[-2:]) for tap in taps}
+        return [t for term in self.distill.values() for t in term.targets(student, sizes)], sizes
 
     def _measure_shares(self, losses: dict[str, Tensor], values: dict[str, Tensor]) -> None:
         """Update the weights that keep a share of the task's gradient, if they measure now.

@@ -10,7 +10,8 @@ from mmengine.utils import get_object_from_string
 from mmkd.config.fingerprint import fingerprint
 from mmkd.config.load import load_config
 from mmkd.config.student import model_config
-from mmkd.config.types import type_name
+from mmkd.config.types import is_kind
+from mmkd.registry import HOOKS
 from mmkd.teachers import teacher_kind, teacher_weights
 
 
@@ -61,5 +62,5 @@ def unlabelled_datasets(config: Config) -> list[dict]:
     return [
         hook['dataset']
         for hook in hooks
-        if hook and hook.get('dataset') and type_name(hook.get('type')) == 'UnlabelledImagesHook'
+        if hook and hook.get('dataset') and is_kind(hook.get('type'), 'UnlabelledImagesHook', HOOKS)
     ]

@@ -25,7 +25,6 @@ from mmkd.distillation.sample_batch import lend_batch
 from mmkd.distillation.tap import Tap
 from mmkd.distillation.teacher import Teacher
 from mmkd.distillation.teacher_views import Target, TeacherViews, ViewsWriter, hash_pixels
-from mmkd.distillation.term_building import gather_taps
 from mmkd.engine.folder_lock import exclusive_folder
 from mmkd.engine.views_origin import files_origin, unlabelled_datasets, views_origin
 from mmkd.errors import UserError
@@ -199,31 +198,18 @@ def _loader(config: Config, dataset: dict) -> DataLoader:
     return Runner.build_dataloader(own.train_dataloader, seed=0)
 
 
-@torch.no_grad()
 def _targets(
     config: Config, batch: dict, preprocess: nn.Module
 ) -> tuple[list[Target], dict[Tap, tuple[int, int]]]:
-    """Return what the terms of a config read, and the sizes of the teacher's features.
-
-    Both networks run on a batch that is padded as all others are, since maps have the smaller of
-    two features' sizes.
-    """
+    """Return what the terms of a config read, and the sizes of the teacher's features."""
     with lend_batch(lambda: batch):
         distiller = MODELS.build(config.model).to(get_device())
-    data = preprocess(copy.deepcopy(batch), training=True)
-    inputs, samples = data['inputs'], data['data_samples']
     for name, term in distiller.distill.items():
         try:
             term.check_views()
         except UserError as error:
             raise UserError(f'{config.filename}: model.distill.{name}: {error}') from None
-    taps = gather_taps(distiller.distill, 'student_taps')
-    _, student = distiller.forward_student(inputs, samples, taps)
-    taps = gather_taps(distiller.distill, 'teacher_taps')
-    teacher = distiller.teacher.run(inputs, samples, taps, until_read=True)
-    sizes = {tap: tuple(teacher[tap].shape[-2:]) for tap in taps}
-    terms = distiller.distill.values()
-    return [target for term in terms for target in term.targets(student, sizes)], sizes
+    return distiller.view_targets(**preprocess(copy.deepcopy(batch), training=True))
 
 
 def _batches(loaders: Sequence[DataLoader], views: int) -> Iterator[dict]:

@@ -42,7 +42,6 @@ from mmkd.distillation.recording import record
 from mmkd.distillation.sample_batch import lend_batch
 from mmkd.distillation.teacher_views import TeacherViews, ViewsWriter, hash_pixels
 from mmkd.distillation.term import build_term
-from mmkd.distillation.term_building import gather_taps
 from mmkd.errors import UserError
 from mmkd.openmmlab.lean import make_lean, use_channels_last
 from mmkd.openmmlab.lean_batch_norm import fold_batch_norms
@@ -126,11 +125,7 @@ def keep_views(distiller: Distiller, data: dict, folder: Path) -> None:
     """Run the teacher once on a batch, and let the terms read from the disk what it gives."""
     batch = distiller.data_preprocessor(data, True)
     recording = distiller.run_teacher(**batch)
-    taps = gather_taps(distiller.distill, 'teacher_taps')
-    sizes = {tap: tuple(recording[tap].shape[-2:]) for tap in taps}
-    taps = gather_taps(distiller.distill, 'student_taps')
-    _, student = distiller.forward_student(**batch, taps=taps)
-    targets = [t for term in distiller.distill.values() for t in term.targets(student, sizes)]
+    targets, sizes = distiller.view_targets(**batch)
     found = {target.name: target.of(recording) for target in targets}
     pixels = [hash_pixels(image) for image in data['inputs']]
     writer = ViewsWriter(folder, {}, pixels, None, sizes, found)
