@@ -1,5 +1,6 @@
 """Load weights into a network, all of them or none."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -8,7 +9,14 @@ from torch import Tensor, nn
 from mmkd.errors import UserError
 
 
-def load_weights(network: nn.Module, checkpoint: Any, source: str, *, exact: bool = False) -> None:
+def load_weights(
+    network: nn.Module,
+    checkpoint: Any,
+    source: str,
+    *,
+    exact: bool = False,
+    finite: bool = True,
+) -> None:
     """Load a whole checkpoint into ``network``.
 
     Args:
@@ -18,6 +26,8 @@ def load_weights(network: nn.Module, checkpoint: Any, source: str, *, exact: boo
         source: Where it came from, for messages.
         exact: Whether to reject weights of heads that the network does not have, such as auxiliary
             heads.
+        finite: Whether to reject parameters that are NaN or infinite. A caller that does not use
+            the whole network looks at what it yields instead, see :func:`check_finite`.
 
     Raises:
         UserError: Weights are missing, have another shape than the network's, are not finite
@@ -41,12 +51,12 @@ def load_weights(network: nn.Module, checkpoint: Any, source: str, *, exact: boo
                 f'{source} does not fit its config: {key} is {tuple(state[key].shape)} in the '
                 f'file but {tuple(value.shape)} in the network; check num_classes and sizes'
             )
-    for key, _ in network.named_parameters():
-        if key in state and not _is_finite(state[key]):
-            raise UserError(
-                f'{source}: {key}: expected finite floating-point numbers; was its training '
-                'stopped by NaN, or the file quantised?'
-            )
+    parameters = [(key, state[key]) for key, _ in network.named_parameters() if key in state]
+    for key, value in parameters:
+        if not _is_floating_point(value):
+            raise _weight_error(source, key)
+    if finite:
+        check_finite(parameters, source)
     parts = {name for name, _ in network.named_children()}
     unused = [k for k in state if k not in own and (exact or k.partition('.')[0] in parts)]
     unused = [k for k in unused if not k.endswith('num_batches_tracked')]
@@ -58,9 +68,31 @@ def load_weights(network: nn.Module, checkpoint: Any, source: str, *, exact: boo
     network.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
 
 
-def _is_finite(weight: Tensor) -> bool:
+def check_finite(weights: Iterable[tuple[str, Tensor]], source: str) -> None:
+    """Check that weights do not hold NaN or infinity.
+
+    Args:
+        weights: Names and values.
+        source: Where they came from, for messages.
+
+    Raises:
+        UserError: One of them does; the message names the first.
+    """
+    for key, value in weights:
+        if not torch.isfinite(value).all():
+            raise _weight_error(source, key)
+
+
+def _is_floating_point(weight: Tensor) -> bool:
     plain = weight.layout == torch.strided and not weight.is_meta and not weight.is_quantized
-    return plain and weight.is_floating_point() and bool(torch.isfinite(weight).all())
+    return plain and weight.is_floating_point()
+
+
+def _weight_error(source: str, key: str) -> UserError:
+    return UserError(
+        f'{source}: {key}: expected finite floating-point numbers; was its training stopped by '
+        'NaN, or the file quantised?'
+    )
 
 
 def extract_state_dict(checkpoint: Any, source: str) -> dict[str, Tensor]:

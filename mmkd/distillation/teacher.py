@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from mmkd.checkpoints.load_weights import check_finite
 from mmkd.distillation.recording import Recording, record
 from mmkd.distillation.tap import INPUT_GRADIENT, Tap
 from mmkd.distillation.teacher_inputs import TeacherInputs
@@ -22,6 +23,7 @@ from mmkd.openmmlab.lean_batch_norm import fold_batch_norms
 from mmkd.openmmlab.passes import run_without_loss
 from mmkd.ops.gradient import input_gradient
 from mmkd.teachers import build_teacher_network
+from mmkd.teachers.keys import teacher_weights, weights_key
 
 
 class Teacher:
@@ -71,6 +73,7 @@ class Teacher:
         source = dict(config=config, huggingface=huggingface, timm=timm, type=type)
         source |= dict(checkpoint=checkpoint, arguments=arguments, mean=mean, std=std)
         built = build_teacher_network(source)
+        self._weights = f'{weights_key(source)}={teacher_weights(source)}'
         self.inputs = TeacherInputs(
             student_preprocessor, built.preprocessor, scale, built.multiple, built.size
         )
@@ -95,6 +98,14 @@ class Teacher:
         if self.dtype is None and not self.sharded:
             modules = {tap.path for tap in taps if not tap.reads_attention}
             fold_batch_norms(self.network, modules - {INPUT_GRADIENT.path})
+
+    def check_weights(self) -> None:
+        """Refuse weights that are NaN or infinite.
+
+        Raises:
+            UserError: A parameter is; the message names the file and the first of them.
+        """
+        check_finite(self.network.named_parameters(), self._weights)
 
     def __deepcopy__(self, memo: dict) -> 'Teacher':
         # An averaged copy of the Distiller shares the teacher, because it never changes.

@@ -32,6 +32,7 @@ from mmkd.openmmlab.lean_heads import report_accuracy
 from mmkd.openmmlab.passes import initialise_without_files, told_the_time
 from mmkd.openmmlab.samples import stated_sizes, synthetic_batch
 from mmkd.openmmlab.tasks import is_classifier, is_detector, is_segmentor, label_maps
+from mmkd.ops.attention_readings import AttentionReading
 
 # Two, because batch norm in training mode refuses one value for each channel, as pooled features
 # of one image are.
@@ -186,9 +187,7 @@ def _run_once(
         copied.train()
         inputs, samples = attempt.make_batch(copied)
     with _name_network('model.teacher'):
-        of_teacher = teacher.run(
-            inputs, samples, gather_taps(terms, 'teacher_taps'), until_read=True
-        )
+        of_teacher = _run_teacher(teacher, (inputs, samples), gather_taps(terms, 'teacher_taps'))
     with _name_network('model.student'):
         if samples is None:
             with record(copied, taps, until_read=True) as of_student:
@@ -199,6 +198,29 @@ def _run_once(
             _, of_student = run_student(copied, inputs, samples, taps, until_read=True)
     labels = None if samples is None else label_maps(samples)
     return _Trial(of_student, of_teacher, len(inputs), labels)
+
+
+def _run_teacher(teacher: Teacher, batch: Batch, taps: list[Tap]) -> Recording:
+    """Run the teacher, and refuse weights of it that are not finite where a tap depends on them.
+
+    Behind the taps they may stay: a DINO of MMDetection that is saved without ``init_weights`` has
+    an embedding with what the memory held.
+    """
+    try:
+        recording = teacher.run(*batch, taps, until_read=True)
+    except UserError:
+        raise
+    except Exception:
+        teacher.check_weights()
+        raise
+    if not all(_is_finite(recording[tap]) for tap in taps if recording.holds([tap])):
+        teacher.check_weights()
+    return recording
+
+
+def _is_finite(feature: Tensor | AttentionReading) -> bool:
+    # A mask of attention may hold infinity, so nothing is known of attention.
+    return isinstance(feature, Tensor) and bool(torch.isfinite(feature).all())
 
 
 def _copy_network(network: nn.Module) -> nn.Module:

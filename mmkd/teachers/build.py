@@ -30,6 +30,9 @@ def build_teacher_network(teacher: Mapping) -> TeacherNetwork:
     Args:
         teacher: The value of ``model.teacher``.
 
+    The network of a config may have weights that are NaN or infinite: they do no harm in a layer
+    that the terms do not need. ``mmkd.distillation.term_building`` refuses the others.
+
     Raises:
         UserError: A key is wrong, the network cannot be built, or its weights are missing or do not
             fit.
@@ -40,7 +43,7 @@ def build_teacher_network(teacher: Mapping) -> TeacherNetwork:
     source = f'{weights_key(teacher)}={path}'
     if kind == 'config':
         built = _from_config(teacher['config'])
-        load_weights(built.network, load_checkpoint_file(path), source)
+        load_weights(built.network, load_checkpoint_file(path), source, finite=False)
         return built
     if kind == 'huggingface':
         return _from_huggingface(teacher, path, source)

@@ -161,6 +161,42 @@ def test_build_teacher_that_fails_behind_its_last_tap_is_read(tmp_path):
         distil(zoo_model(SEGMENTOR), teacher, ('backbone[2]', 'decode_head.conv_seg'))
 
 
+def fill_weight(teacher: dict, key: str, value: float) -> dict:
+    state = torch.load(teacher['checkpoint'], weights_only=True)
+    state[key].view(-1)[0] = value
+    torch.save(state, teacher['checkpoint'])
+    return teacher
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_build_teacher_with_a_weight_that_is_not_finite(value, tmp_path):
+    """It is refused unless it lies behind the taps, as an embedding of a DINO may."""
+    model = zoo_model(SEGMENTOR)
+    files = fill_weight(write_teacher(model, tmp_path), 'decode_head.conv_seg.bias', value)
+    distiller = distil(model, files, ('backbone[2]', 'backbone[2]'))
+    read = distiller.run_teacher(torch.randn(1, 3, 64, 64), None)[parse_tap('backbone[2]')]
+    assert torch.isfinite(read).all()
+    refused = (
+        r'^model.teacher.checkpoint=.*teacher.pth: decode_head.conv_seg.bias: expected finite '
+        'floating-point numbers'
+    )
+    with pytest.raises(UserError, match=refused):
+        distil(model, files, ('decode_head.conv_seg', 'decode_head.conv_seg'))
+    failing = dict(model, type='SilentSegmentor')
+    Config(dict(model=failing, default_scope=None)).dump(files['config'])
+    with pytest.raises(UserError, match=refused):
+        distil(model, files, ('backbone[2]', 'decode_head.conv_seg'))
+
+
+def test_build_teacher_of_attention_with_a_weight_that_is_not_finite_is_refused(tmp_path):
+    model = zoo_model('configs/teachers/segformer_b0_streets.py')
+    files = fill_weight(write_teacher(model, tmp_path), 'decode_head.conv_seg.bias', float('nan'))
+    attention = 'attention(backbone.layers.3.1.0.attn)'
+    taps = (attention, attention)
+    with pytest.raises(UserError, match='decode_head.conv_seg.bias: expected finite'):
+        distil(model, files, taps, loss='SpectralGraphLoss')
+
+
 def test_build_student_whose_sampler_remembers_leaves_no_trace(detector_teacher):
     """Libra R-CNN's sampler of negatives sets its ``floor_thr`` to 0 when it first samples.
 
