@@ -11,7 +11,8 @@ term reads, by row of the hashes.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -180,7 +181,7 @@ class ViewsWriter:
         first: The targets of the first batch, by name, which tell the shapes.
 
     Raises:
-        UserError: The disk does not have the space.
+        UserError: The disk does not have the space, or the folder cannot be written.
     """
 
     def __init__(
@@ -196,12 +197,13 @@ class ViewsWriter:
         features = {str(tap): list(feature) for tap, feature in sizes.items()}
         self._facts = dict(made_of=dict(made_of), size=size, features=features)
         self.bytes = len(pixels) * sum(4 * x[0].numel() for x in first.values())
-        folder.mkdir(parents=True, exist_ok=True)
         self._files = {
             name: hashlib.sha256(name.encode()).hexdigest()[:16] + '.npy' for name in first
         }
-        for file in folder.glob('.*.npy'):  # of a run that was interrupted
-            file.unlink()
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in folder.glob('.*.npy'):  # of a run that was interrupted
+                file.unlink()
         free = shutil.disk_usage(folder).free
         if self.bytes > free:
             raise UserError(
@@ -211,8 +213,15 @@ class ViewsWriter:
         for name, file in self._files.items():
             shape = (len(pixels), *first[name].shape[1:])
             header = dict(descr='<f4', fortran_order=False, shape=shape)
-            with open(folder / f'.{file}', 'wb') as opened:
+            with self._writing(), open(folder / f'.{file}', 'wb') as opened:
                 np.lib.format.write_array_header_1_0(opened, header)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f'{self.folder}: {one_line(error)}; free some space') from None
 
     def add(self, targets: Mapping[str, Tensor]) -> None:
         """Add the targets, by name, of the next views.
@@ -221,28 +230,30 @@ class ViewsWriter:
             UserError: They cannot be written.
         """
         for name, x in targets.items():
-            try:
-                with open(self.folder / f'.{self._files[name]}', 'ab') as file:
-                    file.write(x.float().cpu().numpy().astype('<f4').tobytes())
-            except OSError as error:
-                raise UserError(f'{self.folder}: {one_line(error)}; free some space') from None
+            with self._writing(), open(self.folder / f'.{self._files[name]}', 'ab') as file:
+                file.write(x.float().cpu().numpy().astype('<f4').tobytes())
 
     def finish(self, earlier: TeacherViews | None = None) -> None:
         """Give the files their names, the index last.
 
         Args:
             earlier: What the folder holds already.
+
+        Raises:
+            UserError: They cannot be written.
         """
-        for file in self._files.values():
-            (self.folder / f'.{file}').replace(self.folder / file)
-        self._facts['targets'] = self._files
-        if earlier is None:
-            pixels = BytesIO()
-            hashes = np.frombuffer(b''.join(self._pixels), np.uint8)
-            np.save(pixels, hashes.reshape(-1, 8), allow_pickle=False)
-            write_atomically(self.folder / _PIXELS, pixels.getvalue())
-        else:
-            kept = {str(tap): list(size) for tap, size in earlier.sizes.items()}
-            self._facts['features'] = kept | self._facts['features']
-            self._facts['targets'] = earlier.files | self._files
-        write_atomically(self.folder / _INDEX, (json.dumps(self._facts, indent=1) + '\n').encode())
+        with self._writing():
+            for file in self._files.values():
+                (self.folder / f'.{file}').replace(self.folder / file)
+            self._facts['targets'] = self._files
+            if earlier is None:
+                pixels = BytesIO()
+                hashes = np.frombuffer(b''.join(self._pixels), np.uint8)
+                np.save(pixels, hashes.reshape(-1, 8), allow_pickle=False)
+                write_atomically(self.folder / _PIXELS, pixels.getvalue())
+            else:
+                kept = {str(tap): list(size) for tap, size in earlier.sizes.items()}
+                self._facts['features'] = kept | self._facts['features']
+                self._facts['targets'] = earlier.files | self._files
+            index = json.dumps(self._facts, indent=1) + '\n'
+            write_atomically(self.folder / _INDEX, index.encode())

@@ -2,21 +2,24 @@
 
 import copy
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmkd.config.load import load_config
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.tap import parse_tap
-from mmkd.distillation.teacher_views import TeacherViews
+from mmkd.distillation.teacher_views import TeacherViews, ViewsWriter
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.hooks.teacher_views_hook import TeacherViewsHook
 from mmkd.errors import UserError
+from mmkd.experiments.run import plan_runs
 from mmkd.experiments.teacher_views import make_teacher_views, views_options
 from mmkd.losses.activation_at_loss import ActivationATLoss
 from mmkd.openmmlab.preprocessing import pad_batches_to
@@ -305,6 +308,22 @@ def test_views_folder_stays_whole_when_making_is_interrupted(config, monkeypatch
     assert (after.files, after.pixels) == (before.files, before.pixels)
 
 
+# The header of a file is 128 bytes, the maps are 25,600, the hashes 51,200.
+@pytest.mark.parametrize('limit', [100, 20_000, 40_000], ids=['header', 'maps', 'hashes'])
+def test_views_that_do_not_fit_on_the_disk_are_an_error_of_one_line(limit, tmp_path):
+    folder, before = tmp_path / 'views', resource.getrlimit(resource.RLIMIT_FSIZE)
+    maps = dict(a=torch.zeros(6400, 1))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        with pytest.raises(UserError, match='^.*/views: .*File too large.*; free some space$'):
+            writer = ViewsWriter(folder, {}, [bytes(8)] * 6400, None, {}, maps)
+            writer.add(maps)
+            writer.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (folder / 'views.json').exists()
+
+
 @pytest.mark.parametrize(
     'term, message',
     [
@@ -349,3 +368,21 @@ def test_views_options_refuse_data_that_has_no_fixed_views(config):
     message = 'sampler.type=InfiniteSampler: expected mmkd.SeededInfiniteSampler with --teacher'
     with pytest.raises(UserError, match=message):
         views_options(config, 3)
+
+
+@pytest.mark.parametrize(
+    'key, message',
+    [
+        ('train_dataloader.sampler', 'train_dataloader.sampler.type=None: expected mmkd.Seeded'),
+        ('train_dataloader.dataset', 'train_dataloader.dataset=None: expected a dict'),
+    ],
+)
+def test_views_options_name_the_part_that_is_missing(config, key, message):
+    config.merge_from_dict({key: None})
+    with pytest.raises(UserError, match=message):
+        views_options(config, 3)
+
+
+def test_views_of_a_config_without_a_teacher_are_refused(recipe_file, tmp_path):
+    with pytest.raises(UserError, match=r'model\.teacher=None: expected dict\(config=\.\.\., '):
+        plan_runs([str(recipe_file)], [0], ['model.teacher=None'], tmp_path, teacher_views=3)
