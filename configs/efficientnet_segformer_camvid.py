@@ -1,23 +1,13 @@
-# SegFormer-B0 from random weights under an EfficientNet, with a feature term at each of its stages.
-_base_ = './teachers/segformer_b0_camvid.py'
-feature = dict(loss=dict(type='PKDLoss'), adapter=dict(type='Conv2d', kernel_size=1), weight=4.0)
+# SegFormer-B0 from random weights under an EfficientNet.
+_base_ = [
+    '_base_/datasets/camvid.py',
+    '_base_/distillers/segformer_b0_pkd.py',
+    '_base_/schedules/segformer_camvid_40_epochs.py',
+    '_base_/default_runtime.py',
+]
 model = dict(
-    _delete_=True,
-    type='mmkd.Distiller',
-    student=_base_.model,
     teacher=dict(
         config='configs/teachers/efficientnet_lite2_camvid.py',
         checkpoint='work_dirs/efficientnet_lite2_camvid/best.pth',
-    ),
-    distill=dict(
-        stage1=dict(feature, student='backbone[0]', teacher='backbone[0]'),
-        stage2=dict(feature, student='backbone[1]', teacher='backbone[1]'),
-        stage3=dict(feature, student='backbone[2]', teacher='backbone[2]'),
-        stage4=dict(feature, student='backbone[3]', teacher='backbone[3]'),
-        logits=dict(
-            student='decode_head',
-            teacher='decode_head',
-            loss=dict(type='LogitKDLoss', tau=1.0),
-        ),
     ),
 )

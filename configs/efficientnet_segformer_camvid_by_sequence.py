@@ -1,0 +1,12 @@
+_base_ = [
+    '_base_/datasets/camvid_192x256_by_sequence.py',
+    '_base_/distillers/segformer_b0_pkd.py',
+    '_base_/schedules/segformer_camvid_by_sequence_40_epochs.py',
+    '_base_/by_sequence_runtime.py',
+]
+model = dict(
+    teacher=dict(
+        config='configs/teachers/efficientnet_lite2_camvid_by_sequence.py',
+        checkpoint='work_dirs/efficientnet_lite2_camvid_by_sequence/best.pth',
+    ),
+)
