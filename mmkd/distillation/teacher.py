@@ -23,7 +23,7 @@ from mmkd.openmmlab.lean_batch_norm import fold_batch_norms
 from mmkd.openmmlab.passes import run_without_loss
 from mmkd.ops.gradient import input_gradient
 from mmkd.teachers import build_teacher_network
-from mmkd.teachers.keys import teacher_weights, weights_key
+from mmkd.teachers.keys import weights_source
 
 
 class Teacher:
@@ -73,7 +73,7 @@ class Teacher:
         source = dict(config=config, huggingface=huggingface, timm=timm, type=type)
         source |= dict(checkpoint=checkpoint, arguments=arguments, mean=mean, std=std)
         built = build_teacher_network(source)
-        self._weights = f'{weights_key(source)}={teacher_weights(source)}'
+        self._weights_source = weights_source(source)
         self.inputs = TeacherInputs(
             student_preprocessor, built.preprocessor, scale, built.multiple, built.size
         )
@@ -105,7 +105,7 @@ class Teacher:
         Raises:
             UserError: A parameter is; the message names the file and the first of them.
         """
-        check_finite(self.network.named_parameters(), self._weights)
+        check_finite(self.network.named_parameters(), self._weights_source)
 
     def __deepcopy__(self, memo: dict) -> 'Teacher':
         # An averaged copy of the Distiller shares the teacher, because it never changes.

@@ -18,7 +18,7 @@ from mmkd.teachers.keys import (
     check_weights_exist,
     teacher_kind,
     teacher_weights,
-    weights_key,
+    weights_source,
 )
 from mmkd.teachers.network import TeacherNetwork
 from mmkd.teachers.timm_backbone import build_timm_backbone
@@ -27,11 +27,11 @@ from mmkd.teachers.timm_backbone import build_timm_backbone
 def build_teacher_network(teacher: Mapping) -> TeacherNetwork:
     """Build the network that ``model.teacher`` names.
 
-    Args:
-        teacher: The value of ``model.teacher``.
-
     The network of a config may have weights that are NaN or infinite: they do no harm in a layer
     that the terms do not need. ``mmkd.distillation.term_building`` refuses the others.
+
+    Args:
+        teacher: The value of ``model.teacher``.
 
     Raises:
         UserError: A key is wrong, the network cannot be built, or its weights are missing or do not
@@ -40,7 +40,7 @@ def build_teacher_network(teacher: Mapping) -> TeacherNetwork:
     check_teacher_keys(teacher)
     kind = teacher_kind(teacher)
     path = teacher_weights(teacher)
-    source = f'{weights_key(teacher)}={path}'
+    source = weights_source(teacher)
     if kind == 'config':
         built = _from_config(teacher['config'])
         load_weights(built.network, load_checkpoint_file(path), source, finite=False)

@@ -93,13 +93,14 @@ def check_weights_exist(teacher: Mapping) -> None:
     path = teacher_weights(teacher)
     if '://' not in path and not Path(path).expanduser().is_file():
         raise UserError(
-            f'{weights_key(teacher)}={path} does not exist: expected weights; correct the path'
+            f'{weights_source(teacher)} does not exist: expected weights; correct the path'
         )
 
 
-def weights_key(teacher: Mapping) -> str:
-    """Return the key that names the weights, for messages."""
-    return f'model.teacher.{"huggingface" if teacher.get("huggingface") else "checkpoint"}'
+def weights_source(teacher: Mapping) -> str:
+    """Return ``key=value`` of what names the weights, for messages."""
+    key = 'huggingface' if teacher.get('huggingface') else 'checkpoint'
+    return f'model.teacher.{key}={teacher_weights(teacher)}'
 
 
 def teacher_name(teacher: Mapping) -> str:
