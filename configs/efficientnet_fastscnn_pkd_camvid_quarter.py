@@ -3,8 +3,8 @@
 _base_ = [
     '_base_/datasets/camvid_192x256_by_sequence_quarter.py',
     '_base_/distillers/fast_scnn_pkd.py',
-    '_base_/schedules/camvid_quarter.py',
-    '_base_/by_sequence_runtime.py',
+    '_base_/schedules/camvid_batch_4.py',
+    '_base_/camvid_unlabelled_runtime.py',
 ]
 model = dict(
     teacher=dict(
@@ -14,25 +14,6 @@ model = dict(
 )
 default_hooks = dict(
     unlabelled=dict(
-        type='mmkd.UnlabelledImagesHook',
-        ratio=1,
-        dataset=dict(
-            type='mmkd.CamVidDataset',
-            data_root=_base_.data_root,
-            data_prefix=dict(img_path='train', seg_map_path='trainannot'),
-            sequences=['0001TP', '0016E5'],
-            indices=[i for i in range(266) if i % 4],
-            pipeline=[  # that of the labelled images, without what reads labels
-                dict(type='mmkd.SeedTransforms'),
-                dict(type='LoadImageFromFile'),
-                dict(
-                    type='RandomResize', scale=(240, 180), ratio_range=(0.75, 2.0), keep_ratio=True
-                ),
-                dict(type='RandomCrop', crop_size=(192, 256)),
-                dict(type='RandomFlip', prob=0.5),
-                dict(type='PhotoMetricDistortion'),
-                dict(type='PackSegInputs'),
-            ],
-        ),
+        dataset=dict(sequences=['0001TP', '0016E5'], indices=[i for i in range(266) if i % 4])
     )
 )
