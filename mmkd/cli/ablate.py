@@ -13,7 +13,7 @@ from mmkd.experiments.class_scores import check_class_scores, class_scores
 from mmkd.experiments.plots import curves, score_bars, to_png
 from mmkd.experiments.queue import is_finished, prepare_teachers, run_all
 from mmkd.experiments.run import find_runs, plan_runs
-from mmkd.experiments.summary import summarise
+from mmkd.experiments.summary import by_metric, summarise
 from mmkd.experiments.tables import to_csv, to_markdown
 from mmkd.experiments.teacher_views import make_teacher_views
 
@@ -83,7 +83,10 @@ def main() -> None:
         check_class_scores(runs)
     summaries = summarise(runs)
     scores = class_scores(summaries) if args.per_class else None
-    table = to_markdown(summaries, scores, args.threshold)
+    tables = [to_markdown(summaries, scores, args.threshold)]
+    for others in by_metric(runs)[1:]:
+        tables.append(to_markdown(summarise(others), threshold=args.threshold))
+    table = '\n'.join(tables)
     out = Path(args.work_dir)
     write_atomically(out / 'ablation.csv', to_csv(runs, args.threshold).encode())
     write_atomically(out / 'ablation.md', table.encode())

@@ -11,7 +11,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 
 from mmkd.experiments.record import RunRecord, load_record  # noqa: E402
-from mmkd.experiments.summary import Summary, baseline  # noqa: E402
+from mmkd.experiments.summary import Summary, baseline, other_metrics  # noqa: E402
 
 
 def score_bars(summaries: Sequence[Summary]) -> plt.Figure:
@@ -39,12 +39,16 @@ def score_bars(summaries: Sequence[Summary]) -> plt.Figure:
 
 
 def curves(summaries: Sequence[Summary]) -> plt.Figure:
-    """Draw scores, task loss, and each term's loss and weight, for each first seed."""
+    """Draw scores on each validation set, task loss, and each term's loss and weight.
+
+    Each config has its first seed.
+    """
     shown = [(s, load_record(s.runs[0].folder)) for s in summaries]
     shown = [(s, record) for s, record in shown if record.train]
     keys = dict.fromkeys(k for _, record in shown for line in record.train for k in line)
     terms = [k for k in keys if k.startswith(('distill.', 'weight.'))]
-    panels = ['score', 'task loss', *sorted(terms)]
+    others = other_metrics(summary.runs[0] for summary, _ in shown)
+    panels = ['score', *others, 'task loss', *sorted(terms)]
     rows = (len(panels) + 1) // 2
     figure, grid = plt.subplots(
         rows, 2, figsize=(11, 3 * rows + 0.14 * len(shown)), layout='constrained', squeeze=False
@@ -69,9 +73,10 @@ def curves(summaries: Sequence[Summary]) -> plt.Figure:
 
 
 def _points(title: str, record: RunRecord, metric: str) -> list[tuple[int, float]]:
-    if title == 'score':
-        return record.scores(metric)
-    return record.task_loss if title == 'task loss' else record.values(title)
+    if title == 'task loss':
+        return record.task_loss
+    scores = record.scores(metric if title == 'score' else title)
+    return scores or record.values(title)
 
 
 def to_png(figure: plt.Figure) -> bytes:

@@ -1,8 +1,8 @@
 """Summarise finished runs: one summary per config, over its seeds."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from statistics import mean
 
 from mmkd.experiments.queue import is_finished
@@ -39,6 +39,33 @@ class Summary:
     def scores(self) -> dict[int, float]:
         """Return the last score of each seed."""
         return {run.seed: score for run, score in zip(self.finished, self.last, strict=True)}
+
+
+def other_metrics(runs: Iterable[Run]) -> list[str]:
+    """Return the metrics of ``runs`` on their other validation sets.
+
+    For ``val/mIoU`` that is ``unseen/mIoU``, if a validation reported it.
+    """
+    known = [(run.metric, line) for run in runs for line in load_record(run.folder).val]
+    return list(
+        dict.fromkeys(
+            name for metric, line in known for name in line if _on_another_set(name, metric)
+        )
+    )
+
+
+def by_metric(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return ``runs`` with their own metric, then again with each of :func:`other_metrics`."""
+    return [list(runs)] + [
+        [replace(run, metric=name) for run in runs if _on_another_set(name, run.metric)]
+        for name in other_metrics(runs)
+    ]
+
+
+def _on_another_set(name: str, metric: str) -> bool:
+    dataset, slash, kind = metric.partition('/')
+    other, _, same_kind = name.partition('/')
+    return bool(slash) and other != dataset and same_kind == kind
 
 
 def summarise(runs: Sequence[Run]) -> list[Summary]:

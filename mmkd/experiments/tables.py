@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from mmkd.experiments.queue import is_finished
 from mmkd.experiments.record import load_record
 from mmkd.experiments.run import Run
-from mmkd.experiments.summary import Summary, decimals, summarise
+from mmkd.experiments.summary import Summary, by_metric, decimals, summarise
 from mmkd.experiments.verdict import Gain, gain, gain_at_equal_time, refusals
 
 _COLUMNS = (
@@ -36,26 +36,30 @@ def format_interval(found: Gain, places: int = 2) -> str:
 
 
 def to_csv(runs: Sequence[Run], threshold: float = 0.0) -> str:
-    """Return one line per run, also for unfinished ones."""
-    summaries = summarise(runs)
-    gains = {run: gain(summary, summaries) for summary in summaries for run in summary.runs}
+    """Return one line per run and validation set, also for unfinished runs."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
     writer.writerow(_COLUMNS)
-    for run in runs:
-        record = load_record(run.folder)
-        scores = [value for _, value in record.scores(run.metric)]
-        finished = is_finished(run)
-        writer.writerow([
-            run.name, run.seed, run.metric,
-            f'{scores[-1]:.4f}' if finished else '',
-            f'{run.best(scores):.4f}' if finished else '',
-            _status(finished, record.skipped_steps),
-            f'{run.length} {"epochs" if run.by_epoch else "iterations"}',
-            f'{record.step_time * 1e3:.0f}' if record.step_time else '',
-            ' '.join(run.options), run.commit, *_csv_gain(gains[run], run.seed, threshold),
-        ])  # fmt: skip
+    for of_one_metric in by_metric(runs):
+        summaries = summarise(of_one_metric)
+        gains = {run: gain(summary, summaries) for summary in summaries for run in summary.runs}
+        writer.writerows(_csv_row(run, gains[run], threshold) for run in of_one_metric)
     return out.getvalue()
+
+
+def _csv_row(run: Run, found: Gain | None, threshold: float) -> list:
+    record = load_record(run.folder)
+    scores = [value for _, value in record.scores(run.metric)]
+    finished = is_finished(run)
+    return [
+        run.name, run.seed, run.metric,
+        f'{scores[-1]:.4f}' if finished else '',
+        f'{run.best(scores):.4f}' if finished else '',
+        _status(finished, record.skipped_steps),
+        f'{run.length} {"epochs" if run.by_epoch else "iterations"}',
+        f'{record.step_time * 1e3:.0f}' if record.step_time else '',
+        ' '.join(run.options), run.commit, *_csv_gain(found, run.seed, threshold),
+    ]  # fmt: skip
 
 
 def _status(finished: bool, skipped: int) -> str:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from mmkd.experiments.plots import score_bars, to_png
-from mmkd.experiments.summary import baseline, summarise
+from mmkd.experiments.plots import curves, score_bars, to_png
+from mmkd.experiments.summary import baseline, by_metric, other_metrics, summarise
 from mmkd.experiments.tables import to_csv, to_markdown
 
 
@@ -185,3 +185,57 @@ def test_to_markdown_class_mean_ignores_seeds_without_the_class(finished_run):
     scores = dict(kd=dict(a=[nan, nan], b=[nan, 40.0], c=[30.0, 40.0]))
     table = to_markdown(summarise(runs), scores)
     assert '| kd | – | 40.00 | 35.00 ± 7.07 |' in table
+
+
+@pytest.fixture
+def two_sets(finished_run):
+    """Runs whose two validations report val/mIoU, unseen/mIoU and val/mAcc."""
+
+    def make(name, seed, val, unseen, **kwargs):
+        run = finished_run(name, seed, val, val, **kwargs)
+        (log,) = run.folder.glob('*/vis_data/scalars.json')
+        both = f'"val/mIoU": {val}, "val/mAcc": 70.0, "unseen/mIoU": {unseen}'
+        log.write_text(log.read_text().replace(f'"mIoU": {val}', both))
+        return replace(run, metric='val/mIoU')
+
+    return make
+
+
+@pytest.fixture
+def ablation(two_sets):
+    return [
+        *(two_sets('alone', seed, 50.0, 30.0 + seed, distilled=False) for seed in range(3)),
+        *(two_sets('kd', seed, 49.0 + seed, 32.0 + seed) for seed in range(3)),
+    ]
+
+
+def test_by_metric_gives_the_same_metric_of_other_sets(ablation):
+    assert other_metrics(ablation) == ['unseen/mIoU']
+    own, unseen = by_metric(ablation)
+    assert own == ablation
+    tables = [cells(to_markdown(summarise(runs), threshold=1.0)) for runs in (own, unseen)]
+    # val: differences -1, 0, 1, whose interval reaches below 0; unseen: 2 with each seed
+    assert tables[0]['kd'][1:4] == ['+0.00', '-2.48 to +2.48', 'NO-GO']
+    assert tables[1]['kd'][1:4] == ['+2.00', '+2.00 to +2.00', 'GO']
+    assert list(tables[0])[0] == list(tables[1])[0] == 'config'
+    assert tables[1]['config'][0] == 'unseen/mIoU, last'
+
+
+def test_to_csv_has_a_line_for_each_run_and_set(ablation):
+    rows = list(csv.DictReader(io.StringIO(to_csv(ablation))))
+    assert [row['metric'] for row in rows] == ['val/mIoU'] * 6 + ['unseen/mIoU'] * 6
+    assert [row['difference'] for row in rows[9:]] == ['2.0000'] * 3
+    assert [row['verdict'] for row in rows[3:6]] == ['INCONCLUSIVE'] * 3
+
+
+def test_curves_show_each_set(ablation):
+    panels = {axes.get_title(): axes for axes in curves(summarise(ablation)).axes}
+    shown = [list(line.get_ydata()) for line in panels['unseen/mIoU'].lines]
+    assert shown == [[30.0, 30.0], [32.0, 32.0]]
+    assert [list(line.get_ydata()) for line in panels['score'].lines] == [[50.0] * 2, [49.0] * 2]
+
+
+def test_by_metric_of_one_set_is_the_runs(finished_run):
+    run = finished_run('kd', 0, 40.0)
+    assert by_metric([run]) == [[run]]
+    assert other_metrics([replace(run, metric='coco/bbox_mAP')]) == []
