@@ -60,6 +60,8 @@ def distillation_text(
     if save_best:
         lines.append('default_hooks = dict(')
         lines += [f"    {key}=dict(type='mmkd.{hook}')," for key, hook in _HOOKS.items()]
+        # By epoch, MMEngine's default, is always 0 in a loop by iterations.
+        lines += ["    logger=dict(type='LoggerHook', log_metric_by_epoch=False),"]
         lines += ['    checkpoint=dict(']
         lines += [f'        save_best={save_best!r},', "        rule='greater',"]
         lines += ['        max_keep_ckpts=2,', "        backend_args=dict(backend='atomic'),"]

@@ -55,6 +55,13 @@ def test_distillation_text_save_best_adds_the_hooks(tmp_path):
     assert config.default_hooks.checkpoint.save_best == 'mIoU'
 
 
+def test_distillation_text_save_best_logs_scores_by_iteration(tmp_path):
+    base = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
+    config = written(tmp_path, base, TEACHER, TERMS, save_best='coco/bbox_mAP')
+    logger = config.default_hooks.logger
+    assert (logger.log_metric_by_epoch, logger.interval) == (False, 50)  # the student's interval
+
+
 def test_distillation_text_keeps_the_students_own_imports(tmp_path):
     (tmp_path / 'student.py').write_text(
         f"_base_ = '{STUDENT}'\ncustom_imports = dict(imports='json.tool')\n"

@@ -118,3 +118,75 @@ def test_load_record_step_time_and_skipped_steps_are_finite(tmp_path, value):
 def test_load_record_deeply_nested_line_is_omitted(tmp_path):
     write(tmp_path, '20260101_000000', '[' * 100_000 + '\n', step(1, 5.0))
     assert [line['step'] for line in load_record(tmp_path).train] == [1]
+
+
+# The step of a validation after epoch n, of sixty iterations each: by MMEngine's default in a
+# loop by epochs, in a loop by iterations, and log_metric_by_epoch=False.
+STEPS = {'epoch': lambda n: n, 'zero': lambda n: 0, 'iteration': lambda n: 60 * n}
+
+
+@pytest.mark.parametrize('clocks', [(1, 2), (2, 1)])
+@pytest.mark.parametrize('steps', STEPS)
+def test_load_record_resumed_run_has_the_scores_of_every_part(tmp_path, steps, clocks):
+    def score(epoch, value):
+        return dict(mIoU=value, step=STEPS[steps](epoch))
+
+    # Ended in epoch 3 and resumed at its start, where mmkd validates first.
+    parts = (
+        [step(50, 5.0), score(1, 10.0), step(110, 4.0), score(2, 20.0), step(170, 9.0)],
+        [score(2, 21.0), step(170, 3.0), score(3, 30.0), step(230, 2.0), score(4, 25.0)],
+    )
+    for clock, lines in zip(clocks, parts, strict=True):
+        write(tmp_path, f'20260101_0{clock}0000', *lines)
+    record = load_record(tmp_path)
+    assert [line['loss'] for line in record.train] == [5.0, 4.0, 3.0, 2.0]
+    places = [60, 120, 180, 240] if steps == 'iteration' else [50, 110, 170, 230]
+    assert record.scores('mIoU') == list(zip(places, [10.0, 21.0, 30.0, 25.0], strict=True))
+    assert record.train_seconds == 230.0
+
+
+@pytest.mark.parametrize('steps', STEPS)
+def test_load_record_start_that_only_validated_has_the_last_score(tmp_path, steps):
+    # Ended while it validated its last checkpoint; the next start had nothing left to train.
+    write(
+        tmp_path,
+        '20260101_000000',
+        step(50, 5.0),
+        dict(mIoU=10.0, step=STEPS[steps](1)),
+        step(110, 4.0),
+    )
+    write(tmp_path, '20260101_010000', dict(mIoU=20.0, step=STEPS[steps](2)))
+    record = load_record(tmp_path)
+    assert [value for _, value in record.scores('mIoU')] == [10.0, 20.0]
+    assert [line['step'] for line in record.train] == [50, 110]
+
+
+@pytest.mark.parametrize('steps', STEPS)
+def test_load_record_restart_drops_scores_by_epoch(tmp_path, steps):
+    write(tmp_path, '20260101_000000', step(50, 5.0), dict(mIoU=10.0, step=STEPS[steps](1)))
+    write(tmp_path, '20260101_010000', step(50, 6.0), dict(mIoU=7.0, step=STEPS[steps](1)))
+    assert [value for _, value in load_record(tmp_path).scores('mIoU')] == [7.0]
+
+
+def test_load_record_scores_are_dropped_that_a_resumed_part_trains_again(tmp_path):
+    write(tmp_path, '20260101_000000', step(50, 5.0), step(150, 4.0), dict(mIoU=10.0, step=150))
+    write(tmp_path, '20260101_010000', step(100, 3.0))  # ended before it validated
+    assert load_record(tmp_path).scores('mIoU') == []
+
+
+def log(folder, start, text):
+    (folder / start / f'{start}.log').write_text(text)
+
+
+def test_load_record_processes_are_those_of_the_starts_that_count(tmp_path):
+    starts = ('20260101_000000', '20260101_010000', '20260101_020000')
+    for start, first, processes in zip(starts, (1, 1, 2), (4, 8, 2), strict=True):
+        write(tmp_path, start, step(first, 5.0))
+        log(tmp_path, start, f'2026/01/01 - INFO -\n    GPU number: {processes}\n----\n')
+    assert load_record(tmp_path).processes == {8, 2}  # the second one began from scratch
+
+
+def test_load_record_processes_without_a_log_are_unknown(tmp_path):
+    write(tmp_path, '20260101_000000', step(1, 5.0))
+    log(tmp_path, '20260101_000000', 'loss of GPU number: 4\n')
+    assert load_record(tmp_path).processes == frozenset()
