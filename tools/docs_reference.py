@@ -5,6 +5,9 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
+
+import mmkd_cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / 'docs' / 'reference.md'
@@ -55,23 +58,70 @@ def key_rows(node: ast.ClassDef) -> list[list[str]]:
     arguments, said = init.args.args[1:], meanings(ast.get_docstring(node) or '')
     defaults = [None] * (len(arguments) - len(init.args.defaults)) + init.args.defaults
     return [
-        [f'`{a.arg}`', 'required' if d is None else f'`{ast.unparse(d)}`', said.get(a.arg, '')]
+        [
+            f'`{a.arg}`',
+            'required' if d is None else f'`{ast.unparse(d)}`',
+            sentence(said.get(a.arg, '')),
+        ]
         for a, d in zip(arguments, defaults, strict=True)
         if a.arg not in PASSED.get(node.name, ())
     ]
 
 
-def option_rows(path: Path) -> list[list[str]]:
-    """Return name and help of each argument that a command adds to its parser."""
-    rows = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') == 'add_argument':
-            names = ' '.join(a.value for a in node.args if isinstance(a, ast.Constant))
-            said = next((k.value for k in node.keywords if k.arg == 'help'), None)
-            text = said.value if isinstance(said, ast.Constant) else ''
-            if 'SUPPRESS' not in ast.unparse(node):
-                rows.append([f'`{names}`', text])
+class ParserFound(Exception):  # noqa: N818  (it reports no error)
+    """Ends a command as soon as it reads its arguments."""
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command, with which it would read its arguments."""
+
+    def stop(parser: argparse.ArgumentParser, *_: object) -> None:
+        raise ParserFound(parser)
+
+    with (
+        mock.patch('sys.argv', [name]),
+        mock.patch.object(argparse.ArgumentParser, 'parse_args', stop),
+    ):
+        try:
+            mmkd_cli.run(name)
+        except ParserFound as found:
+            return found.args[0]
+    raise RuntimeError(f'mmkd {name} does not read arguments')
+
+
+def option_rows(parser: argparse.ArgumentParser) -> list[list[str]]:
+    """Return each argument of a parser: its name with what it takes, its default, its help."""
+    formatter, rows = parser._get_formatter(), []
+    for action in parser._actions:
+        if action.dest == 'help' or action.help == argparse.SUPPRESS:
+            continue
+        name = ', '.join(action.option_strings)
+        if not name or action.nargs != 0:
+            metavar = action.dest.upper() if name else action.dest
+            name = f'{name} {formatter._format_args(action, metavar)}'.strip()
+        # Some texts name a default that only the code knows, such as another argument.
+        text = formatter._expand_help(action)
+        text, default = re.fullmatch(r'(.*?)(?: \(default: (.*)\))?', text).groups()
+        rows.append([f'`{name}`', default_text(action, default), sentence(text)])
     return rows
+
+
+def default_text(action: argparse.Action, said: str | None) -> str:
+    """Return what an argument is if it is left out; ``said`` is what its help says of that."""
+    if action.required and action.nargs != '*':
+        return 'required'
+    if action.nargs == 0:
+        return 'off'
+    value = action.default
+    if value in (None, []):
+        return said or ''
+    return '`' + ' '.join(map(str, value if isinstance(value, list) else [value])) + '`'
+
+
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital and, if it has several words, ends with a stop."""
+    stop = '.' if ' ' in text and not text.endswith('.') else ''
+    return text[:1].upper() + text[1:] + stop
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -92,13 +142,13 @@ def reference() -> str:
     for path, name in registered_losses():
         rows = key_rows(class_node(path, name))
         parts += [f'### `{name}`\n', table(header, rows) if rows else 'It has no parameters.\n']
-    parts.append('## Commands\n\nCommands that take a config also take these options:\n')
-    shared = ROOT / 'mmkd/cli/arguments.py'
-    parts.append(table(['option', 'meaning'], option_rows(shared)))
-    for path in sorted((ROOT / 'mmkd/cli').glob('*.py')):
-        rows = option_rows(path)
-        if rows and path != shared:
-            parts += [f'### `mmkd {path.stem}`\n', table(['option', 'meaning'], rows)]
+    parts.append('## Commands\n\nAn option without a default changes nothing if it is left out.\n')
+    for name, line in mmkd_cli.COMMANDS.items():
+        rows = option_rows(command_parser(name))
+        parts += [
+            f'### `mmkd {name}`\n\n{sentence(line)}\n',
+            table(['option', 'default', 'meaning'], rows),
+        ]
     return '\n'.join(parts)
 
 

@@ -39,10 +39,20 @@ def positive(text: str) -> int:
 def config_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments of every tool that runs a config."""
     parser = argparse.ArgumentParser(allow_abbrev=False, description=description)
-    parser.add_argument('config', help='config file, or library::path such as mmseg::...')
-    parser.add_argument('--work-dir', help='where logs and checkpoints go')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=ConfigOptions, help='overrides, as key=value'
+        'config', help='a file, or LIBRARY::PATH, such as mmkd::segformer_fastscnn_freq.py'
+    )
+    parser.add_argument(
+        '--work-dir',
+        help='where logs and checkpoints go '
+        '(default: work_dir of the config, else work_dirs/NAME; mmkd test: the folder test in it)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help="change the config, such as train_cfg.max_iters=40; 'mmkd config' prints its keys",
     )
     add_trust_argument(parser)
     return parser
