@@ -113,13 +113,19 @@ def _term(term: Mapping) -> str:
     text = (
         f"{_type(loss)}{f' ({arguments})' if arguments else ''} between the student's "
         f"{_short(term['student'])} and the teacher's {_short(term['teacher'])}, "
-        f'weight {term.get("weight", 1.0):g}'
+        f'{_weight(term.get("weight", 1.0))}'
     )
     if term.get('adapter'):
         text += f', through a {_type(term["adapter"])}'
     if term.get('schedule'):
         text += f', {_type(term["schedule"]).replace("_", " ")}'
     return text
+
+
+def _weight(weight: float | Mapping) -> str:
+    if isinstance(weight, Mapping):
+        return f"with a share of {_short(weight['share'])} of the task's gradient"
+    return f'weight {_short(weight)}'
 
 
 def _of_trees(prefix: str, ours: Mapping, theirs: Mapping) -> list[str]:

@@ -97,3 +97,14 @@ def test_describe_without_similar_run_lists_terms(configs):
         'Term decoder added',
     ]
     assert describe(teacher, {})[1] == []
+
+
+def test_differences_of_a_gradient_share_are_words(configs):
+    config = copy.deepcopy(configs['kd'])
+    config.model.distill.logits.weight = dict(type='gradient_share', share=0.2)
+    said = differences(config, configs['alone'])[-1]
+    assert said.endswith("decode_head.conv_seg, with a share of 0.2 of the task's gradient.")
+    assert describe(config, {})[1][-1] == said
+    other = copy.deepcopy(config)
+    other.model.distill.logits.weight.share = 0.1
+    assert differences(config, other) == ['Term logits: weight.share: 0.2 (other run: 0.1).']
