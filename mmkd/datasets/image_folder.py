@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,9 @@ class ImageFolder(BaseDataset):
     """Images without labels: all of a folder and its subfolders, by name.
 
     ``data_prefix=dict(img_path=...)`` is the folder, below ``data_root``. It must not hold label
-    files: images with a palette, or with one channel of at most 64 different values.
+    files: images with a palette, or with one channel of at most 64 different values, or of 2 to 64
+    colours. Of the images of one folder whose names differ in digits only, one is read for its
+    colours.
 
     Raises:
         UserError: the folder does not exist, is empty or holds label files, or an image cannot be
@@ -37,12 +40,18 @@ class ImageFolder(BaseDataset):
                 f'{key}: expected images ({", ".join(_SUFFIXES)}), but it holds none; '
                 'put them there, or set another folder'
             )
+        kinds = set()
         for path in paths:
-            if path.suffix.lower() not in _LOSSY and _is_label_map(path):
+            if path.suffix.lower() in _LOSSY:
+                continue
+            kind = path.parent, re.sub(r'\d+', '0', path.name)
+            if _is_label_map(path, look_at_colours=kind not in kinds):
                 raise UserError(
-                    f'{key}: expected photographs, but {path.relative_to(folder)} is a label map; '
-                    'move label files out of the folder'
+                    f'{key}: expected photographs, but {path.relative_to(folder)} is a label map, '
+                    f'or has at most {_MOST_CLASSES} colours like one; move label files out of the '
+                    'folder'
                 )
+            kinds.add(kind)
         return [dict(img_path=str(path)) for path in paths]
 
     def prepare_data(self, idx: int) -> dict:
@@ -56,12 +65,15 @@ class ImageFolder(BaseDataset):
             ) from error
 
 
-def _is_label_map(path: Path) -> bool:
+def _is_label_map(path: Path, look_at_colours: bool) -> bool:
     try:
         with Image.open(path) as image:
             if image.mode in ('P', '1'):
                 return True
-            one_channel = image.mode in ('L', 'I', 'I;16')
-            return one_channel and len(np.unique(np.asarray(image))) <= _MOST_CLASSES
+            if image.mode in ('L', 'I', 'I;16'):
+                return len(np.unique(np.asarray(image))) <= _MOST_CLASSES
+            # A large image takes a tenth of a second, too long to read all of a folder's.
+            colours = image.getcolors(_MOST_CLASSES) if look_at_colours else None
+            return colours is not None and len(colours) > 1  # a film can begin with a black image
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f'{path}: expected an image; remove or replace it ({error})') from error

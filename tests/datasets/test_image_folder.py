@@ -47,7 +47,7 @@ def test_image_folder_accepts_grey_photographs(tmp_path):
 def test_image_folder_rejects_label_maps(tmp_path, mode, values):
     save(tmp_path / 'a.jpg')
     save(tmp_path / 'labels/a.png', mode, values)
-    message = 'img_path=.*: expected photographs, but labels/a.png is a label map; move'
+    message = 'img_path=.*: expected photographs, but labels/a.png is a label map, .*; move'
     with pytest.raises(UserError, match=message):
         build(tmp_path)
 
@@ -55,6 +55,41 @@ def test_image_folder_rejects_label_maps(tmp_path, mode, values):
 def test_image_folder_rejects_real_label_maps(shared):
     with pytest.raises(UserError, match='expected photographs, but .*png is a label map'):
         build(shared / 'data/camvid/valannot')
+
+
+def save_colours(path, mode: str, count: int):
+    """A label map whose classes have colours, or another image of so many colours."""
+    palette = np.random.default_rng(0).permutation(256)[:count, None].repeat(3, 1)
+    pixels = palette[np.arange(600).reshape(20, 30) % count].astype(np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
+def test_image_folder_rejects_label_maps_in_colour(tmp_path, mode):
+    """As CamVid's and Cityscapes' are, beside their photographs."""
+    save(tmp_path / '0001TP_006690.png')
+    save(tmp_path / '0001TP_006720.png')
+    save_colours(tmp_path / '0001TP_006690_L.png', mode, 64)
+    message = 'photographs, but 0001TP_006690_L.png is a label map, or has at most 64 colours'
+    with pytest.raises(UserError, match=message):
+        build(tmp_path)
+
+
+@pytest.mark.parametrize('count', [1, 65])
+def test_image_folder_accepts_images_of_one_colour_or_many(tmp_path, count):
+    save_colours(tmp_path / 'a.png', 'RGB', count)
+    assert len(build(tmp_path)) == 1
+
+
+def test_image_folder_reads_the_colours_of_one_image_of_each_kind(tmp_path, monkeypatch):
+    for name in ('1.png', '20.png', '1_b.png', 'c/3.png'):
+        save(tmp_path / name)
+    read, getcolors = [], Image.Image.getcolors
+    monkeypatch.setattr(
+        Image.Image, 'getcolors', lambda *args: read.append(args[0].filename) or getcolors(*args)
+    )
+    build(tmp_path)
+    assert [name.removeprefix(f'{tmp_path}/') for name in read] == ['1.png', '1_b.png', 'c/3.png']
 
 
 @pytest.mark.parametrize('folder', ['none', ''])
