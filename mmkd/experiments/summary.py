@@ -29,6 +29,8 @@ class Summary:
     """Seeds whose last score is NaN or infinite."""
     skipped: int = 0
     """Steps of the finished runs that were left out, as their gradients were not finite."""
+    processes: tuple[frozenset[int], ...] = ()
+    """Numbers of processes that trained each finished run; empty for a run that logged none."""
 
     @property
     def finished(self) -> tuple[Run, ...]:
@@ -77,7 +79,8 @@ def summarise(runs: Sequence[Run]) -> list[Summary]:
 def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
     """Return the training of the same student without a teacher, or None.
 
-    It has the same initial weights, data and length. Of several, for example with other learning
+    It has the same initial weights, data and length, and saw as many images, which grow with the
+    number of processes. Of several, for example with other learning
     rates, it is one with the most seeds in common, and of those the best on these seeds, so that a
     gain is never overstated.
     """
@@ -89,6 +92,7 @@ def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
         and not other.runs[0].distilled
         and other.runs[0].comparable == first.comparable
         and other.scores
+        and same_processes(summary, other)
     ]
     sign = -1 if first.rule == 'less' else 1
 
@@ -98,6 +102,19 @@ def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
         return len(common), sign * mean(known)
 
     return max(candidates, key=rank, default=None)
+
+
+def same_processes(summary: Summary, other: Summary) -> bool:
+    """Return whether the runs of each common seed trained on as many processes, where known.
+
+    Each process has batches of its own, so on twice as many a run of equal length sees twice as
+    many images.
+    """
+    own, others = (
+        {run.seed: known for run, known in zip(s.finished, s.processes, strict=False) if known}
+        for s in (summary, other)
+    )
+    return all(own[seed] == others[seed] for seed in own.keys() & others.keys())
 
 
 def decimals(summary: Summary, summaries: Sequence[Summary]) -> int:
@@ -116,9 +133,8 @@ def _summary(name: str, runs: Sequence[Run]) -> Summary:
     records = {run: load_record(run.folder) for run in ended}
     scores = {run: [v for _, v in records[run].scores(run.metric)] for run in ended}
     finished = [run for run in ended if math.isfinite(scores[run][-1])]
-    records = list(records.values())
-    steps = [record.step_time for record in records if record.step_time]
-    trainings = [record.train_seconds for record in records if record.train_seconds]
+    steps = [record.step_time for record in records.values() if record.step_time]
+    trainings = [record.train_seconds for record in records.values() if record.train_seconds]
     return Summary(
         name=name,
         runs=tuple(runs),
@@ -128,5 +144,6 @@ def _summary(name: str, runs: Sequence[Run]) -> Summary:
         train_seconds=mean(trainings) if trainings else None,
         unfinished=tuple(run.seed for run in runs if run not in ended),
         not_finite=tuple(run.seed for run in ended if run not in finished),
-        skipped=sum(record.skipped_steps for record in records),
+        skipped=sum(record.skipped_steps for record in records.values()),
+        processes=tuple(records[run].processes for run in finished),
     )

@@ -12,11 +12,12 @@ from statistics import mean, stdev
 
 from scipy.stats import t
 
-from mmkd.experiments.summary import Summary, baseline
+from mmkd.experiments.summary import Summary, baseline, same_processes
 
 CONFIDENCE = 0.95
 # By how much the training times of two runs at equal wall-clock may differ.
 _TIME_TOLERANCE = 0.1
+_PROCESSES = 'processes'  # counted by the training, while a run's setup is known before it
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,11 @@ def gain_at_equal_time(summary: Summary, summaries: Sequence[Summary]) -> Gain |
     A baseline qualifies whose training time is that of the config, give or take 10 %. Of several
     it is the best.
     """
-    gains = [_gain(summary, other) for other in summaries if _trained_longer(summary, other)]
+    gains = [
+        _gain(summary, other)
+        for other in summaries
+        if _trained_longer(summary, other) and same_processes(summary, other)
+    ]
     at_equal_time = [found for found in gains if found and found.at_equal_time]
     return min(at_equal_time, key=lambda found: found.sign * found.mean, default=None)
 
@@ -110,14 +115,22 @@ def refusals(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
         if not differing or 'student' in differing or not summary.last or not other.last:
             continue
         if _trained_longer(summary, other):
-            found = _gain(summary, other)
-            if found and not found.at_equal_time:
-                fact = f'it trained {found.time_ratio:.2f} times as long'
+            fact = _refusal_at_equal_time(summary, other)
+            if fact:
                 lines.append(f'{summary.name} with {other.name} at equal time: {fact}')
         elif own_baseline is None:
             facts = ', '.join(_fact(key, summary, other) for key in differing)
             lines.append(f'{summary.name} with {other.name}: {facts}')
     return lines
+
+
+def _refusal_at_equal_time(summary: Summary, other: Summary) -> str | None:
+    if not same_processes(summary, other):
+        return _fact(_PROCESSES, summary, other)
+    found = _gain(summary, other)
+    if found is None or found.at_equal_time:
+        return None
+    return f'it trained {found.time_ratio:.2f} times as long'
 
 
 def _gain(summary: Summary, other: Summary) -> Gain | None:
@@ -131,20 +144,27 @@ def _gain(summary: Summary, other: Summary) -> Gain | None:
 
 
 def _trained_longer(summary: Summary, other: Summary) -> bool:
-    same = _differing(summary, other) == ['length']
-    return same and other.runs[0].length > summary.runs[0].length
+    differing = [key for key in _differing(summary, other) if key != _PROCESSES]
+    return differing == ['length'] and other.runs[0].length > summary.runs[0].length
 
 
 def _differing(summary: Summary, other: Summary) -> list[str]:
     """Return what tells the setups of a distilled and an undistilled config apart."""
     own, others = summary.runs[0], other.runs[0]
-    if not own.distilled or others.distilled or not own.setup or not others.setup:
+    if not own.distilled or others.distilled:
         return []
-    return [key for key in own.setup if own.setup[key] != others.setup.get(key)]
+    both = own.setup and others.setup
+    keys = [key for key in own.setup if own.setup[key] != others.setup.get(key)] if both else []
+    # Of runs without a setup, which earlier versions noted, only the hash of it can tell.
+    alike = keys or own.comparable == others.comparable
+    return [*keys, _PROCESSES] if alike and not same_processes(summary, other) else keys
 
 
 def _fact(key: str, summary: Summary, other: Summary) -> str:
     if key in ('training data', 'validation data', 'validation scores'):
         return f'other {key}'
+    if key == _PROCESSES:
+        known = (sorted(frozenset().union(*s.processes)) for s in (summary, other))
+        return f'{key} {" and ".join(", ".join(map(str, numbers)) for numbers in known)}'
     values = (s.runs[0].setup.get(key) or 'none' for s in (summary, other))
     return f'{key} {" and ".join(values)}'

@@ -1,9 +1,11 @@
 import math
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmkd.experiments.report.tables import results_section
 from mmkd.experiments.summary import summarise
 from mmkd.experiments.tables import to_markdown
 from mmkd.experiments.verdict import Gain, gain, gain_at_equal_time, refusals
@@ -152,3 +154,54 @@ def test_gain_verdict_of_loss_equals_negated_score(differences, threshold):
     by_seed = dict(enumerate(differences))
     less = Gain('alone', {seed: -d for seed, d in by_seed.items()}, 1.0, 'less')
     assert less.verdict(threshold) == Gain('alone', by_seed, 1.0).verdict(threshold)
+
+
+@pytest.fixture
+def run_on(finished_run):
+    """A finished run whose log says on how many processes it trained; None leaves it out."""
+
+    def make(processes, *args, **kwargs):
+        run = finished_run(*args, **kwargs)
+        if processes is not None:
+            (folder,) = run.folder.glob('2*')
+            (folder / 'train.log').write_text(f'env:\n    GPU number: {processes}\n')
+        return run
+
+    return make
+
+
+@pytest.mark.parametrize('setup', [SETUP, {}])
+def test_refusals_name_other_numbers_of_processes(run_on, setup):
+    runs = [
+        run_on(1, 'alone', 0, 0.0, 40.0, distilled=False, **setup),
+        run_on(8, 'kd', 0, 0.0, 43.0, **setup),
+    ]
+    summaries = summarise(runs)
+    assert gain(summaries[-1], summaries) is None
+    line = 'Not compared: kd with alone: processes 8 and 1.'
+    assert line in to_markdown(summaries)
+    assert line in results_section(summaries, dict(alone='', kd=''), dict(alone=0, kd=1), {})
+
+
+@pytest.mark.parametrize('processes', [(1, 1), (None, 8), (8, None), (None, None)])
+def test_gain_of_equal_or_unknown_numbers_of_processes_is_taken(run_on, processes):
+    runs = [
+        run_on(processes[0], 'alone', 0, 40.0, distilled=False),
+        run_on(processes[1], 'kd', 0, 43.0),
+    ]
+    summaries = summarise(runs)
+    assert gain(summaries[-1], summaries).mean == 3.0
+    assert refusals(summaries[-1], summaries) == []
+
+
+def test_gain_at_equal_time_with_other_processes_is_refused(run_on):
+    runs = [
+        run_on(1, 'alone', 0, 0.0, 40.0, distilled=False, **SETUP),
+        longer(partial(run_on, 4), 'alone_x1.5', 2 / 6, 41.0),
+        run_on(1, 'kd', 0, 0.0, 43.0, **SETUP),
+    ]
+    summaries = summarise(runs)
+    kd = summaries[-1]
+    assert gain(kd, summaries).mean == 3.0
+    assert gain_at_equal_time(kd, summaries) is None
+    assert refusals(kd, summaries) == ['kd with alone_x1.5 at equal time: processes 1 and 4']

@@ -8,7 +8,7 @@ from statistics import mean
 from mmkd.experiments.report.markup import dot, named, signed
 from mmkd.experiments.summary import Summary, baseline, decimals
 from mmkd.experiments.tables import format_interval, format_mean_std
-from mmkd.experiments.verdict import gain
+from mmkd.experiments.verdict import gain, refusals
 
 
 def results_section(
@@ -92,7 +92,7 @@ def results_section(
         'is the mean difference, seed by seed, to the same student, trained as long, without a '
         'teacher. Its interval needs two seeds or more. Click a column to sort by it.</p>'
         f'<table class="results sortable"><thead><tr>{heads}</tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table>'
+        f'<tbody>{"".join(rows)}</tbody></table>{_refused(summaries)}'
     )
 
 
@@ -144,6 +144,11 @@ def classes_section(
         f'<table class="classes sortable"><thead><tr>{heads}</tr></thead>'
         f'<tbody>{"".join(rows)}</tbody></table></div>'
     )
+
+
+def _refused(summaries: Sequence[Summary]) -> str:
+    lines = [line for summary in summaries for line in refusals(summary, summaries)]
+    return f'<p class="note">Not compared: {escape("; ".join(lines))}.</p>' if lines else ''
 
 
 def _mean(values: Sequence[float]) -> float | None:
