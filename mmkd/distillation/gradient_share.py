@@ -62,15 +62,15 @@ class GradientShare(nn.Module):
         """Move the weight towards the share.
 
         Norms that are not finite leave the weight as it is, and so does a task's gradient of zero:
-        a batch may hold nothing to learn. So does a term's, once the weight has been measured.
+        a batch may have no valid label. So does a term's, once the weight has been measured.
 
         Args:
             task_norm, term_norm: norms of the gradients of the task and of the unweighted term.
 
         Raises:
-            UserError: the term's gradient is zero when it is first measured.
+            UserError: the term's gradient is zero when it is first measured, and the task's is not.
         """
-        if not self.value and term_norm == 0:
+        if not self.value and term_norm == 0 and 0 < task_norm < math.inf:
             raise UserError(
                 'weight=gradient_share: expected a gradient at parameters that the task reaches '
                 'too, but it is zero; tap a trained layer of the student, and check that the '
@@ -110,9 +110,10 @@ def measure_gradient_norms(
 ) -> list[tuple[float, float]]:
     """Return, for each term, the norms of the task's and of its own gradient.
 
-    A norm goes over the parameters at which neither gradient is zero; where the task has none at
-    all, the term's goes over all parameters. In distributed training the gradients are averaged
-    over all processes first, as the optimizer sees them, so every process gets the same norms.
+    A norm goes over the parameters at which neither gradient is zero. Without any such parameter,
+    the task's goes over all, and the term's is 0, or goes over all if the task has no gradient. In
+    distributed training the gradients are averaged over all processes first, as the optimizer sees
+    them, so every process gets the same norms.
     Norms are NaN or infinite where a gradient is.
 
     Args:
@@ -125,7 +126,8 @@ def measure_gradient_norms(
     for term in terms:
         of_term = _norms(term, parameters)
         shared = (of_term != 0) & ((of_task != 0) | ~of_task.any())
-        found.append((of_task[shared].norm().item(), of_term[shared].norm().item()))
+        compared = of_task[shared] if shared.any() else of_task
+        found.append((compared.norm().item(), of_term[shared].norm().item()))
     return found
 
 

@@ -38,6 +38,14 @@ def test_measure_gradient_norms_of_a_batch_without_labels_keeps_the_terms(parame
     assert weight.value == 0
 
 
+def test_measure_gradient_norms_without_a_shared_parameter_keeps_the_tasks(parameters):
+    both, task_only, term_only = parameters
+    task = both @ torch.tensor([3.0, 4.0]) + task_only @ torch.tensor([0.0, 12.0])
+    terms = [both.sum() * 0, term_only.sum()]
+    assert measure_gradient_norms(task, terms, parameters) == [pytest.approx((13, 0))] * 2
+    assert measure_gradient_norms(task * 0, terms[:1], parameters) == [(0, 0)]
+
+
 def test_measure_gradient_norms_joins_parameters(parameters):
     first, second, _ = parameters
     task = 3 * first[0] + 4 * second[1]
@@ -137,7 +145,9 @@ def test_update_keeps_weight_without_a_ratio(norms):
     assert weight.value == 0.2
 
 
-@pytest.mark.parametrize('norms', [(0.0, 1.0), (math.nan, 1.0), (1.0, math.inf)])
+@pytest.mark.parametrize(
+    'norms', [(0.0, 1.0), (math.nan, 1.0), (1.0, math.inf), (0.0, 0.0), (math.nan, 0.0)]
+)
 def test_update_without_a_ratio_measures_again(norms):
     weight = GradientShare(0.2, every=50)
     weight.update(*norms)
