@@ -107,14 +107,19 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(x, size=size, mode='bilinear', align_corners=False)
 
 
-def normalize_channels(x: Tensor, eps: float = 1e-6) -> Tensor:
+def normalize_channels(x: Tensor, least: float = 1e-7) -> Tensor:
     """Normalise each channel to zero mean and unit deviation over batch and positions.
 
-    The variance is the biased one.
+    The variance is the biased one. A constant channel becomes 0, with a gradient of 0. That is one
+    whose deviation is at most ``least``, or so small beside its mean that rounding can be all of
+    it.
 
     Args:
         x: (B, C, H, W).
-        eps: Added to the variance: a constant channel becomes 0, with a finite gradient.
+        least: The deviation up to which a channel is constant.
     """
     variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
-    return (x - mean) * torch.rsqrt(variance + eps)
+    rounding = 4 * torch.finfo(x.dtype).eps * mean.detach().abs()
+    varies = variance > rounding.clamp(min=least).square()
+    # Multiplied, not selected: a channel with NaN or infinity in it stays NaN.
+    return (x - mean) * torch.where(varies, variance, 1).rsqrt() * varies

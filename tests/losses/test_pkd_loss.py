@@ -47,6 +47,12 @@ def test_pkd_loss_ignores_scale_and_offset_of_each_channel():
     assert not torch.isclose(PKDLoss()(student * sample, teacher), expected, rtol=1e-3)
 
 
+@pytest.mark.parametrize('scale', [1e-3, 1e-5, 1e-6])
+def test_pkd_loss_of_a_faint_student_is_that_of_a_strong_one(scale):
+    teacher = rand(4, 8, 16, 16).float()
+    assert PKDLoss()(scale * teacher, teacher).item() == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize('swap', [False, True])
 def test_pkd_loss_of_two_sizes_compares_at_the_smaller(swap):
     small, large = rand(1, 2, 2, 3), rand(1, 2, 4, 6, seed=1)

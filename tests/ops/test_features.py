@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmkd.errors import UserError
-from mmkd.ops.features import cast_feature_pair, common_size, resize
+from mmkd.ops.features import cast_feature_pair, common_size, normalize_channels, resize
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,47 @@ def test_cast_feature_pair_list_of_taps_is_rejected():
     x = torch.ones(1, 2, 2, 2)
     with pytest.raises(UserError, match='X: teacher is a tuple: expected one feature'):
         cast_feature_pair('X', x, (x, x))
+
+
+@given(exponent=st.floats(-6, 6), sign=st.sampled_from([-1, 1]))
+def test_normalize_channels_ignores_scale(exponent, sign):
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    normalised = normalize_channels(x)
+    torch.testing.assert_close(
+        normalize_channels(sign * 10**exponent * x), sign * normalised, rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(normalised.std((0, 2, 3), correction=0), torch.ones(3))
+    torch.testing.assert_close(normalised.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize('value', [0.0, 0.1, 1000.0, 1e6 + 0.1, -1e-3])
+@pytest.mark.parametrize('side', [4, 61])
+def test_normalize_channels_of_a_constant_channel_is_zero(value, side):
+    x = torch.full((3, 2, side, side), value, requires_grad=True)
+    normalised = normalize_channels(x)
+    assert (normalised == 0).all()
+    (normalised - torch.randn_like(normalised)).square().mean().backward()
+    assert (x.grad == 0).all()
+
+
+def test_normalize_channels_has_the_gradient_of_its_formula():
+    def formula(x):
+        mean = x.mean((0, 2, 3), keepdim=True)
+        return (x - mean) / (x - mean).square().mean((0, 2, 3), keepdim=True).sqrt()
+
+    x = 1e-5 * torch.randn(2, 3, 4, 4, dtype=torch.float64) + 2
+    weight = torch.randn_like(x)
+    gradients = [
+        torch.autograd.grad((weight * normalise(y)).sum(), y)[0]
+        for normalise in (normalize_channels, formula)
+        for y in [x.clone().requires_grad_()]
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_normalize_channels_keeps_nan(value):
+    x = torch.zeros(1, 2, 2, 2)
+    x[0, 0, 0, 0] = value
+    assert normalize_channels(x)[:, 0].isnan().any()
+    assert (normalize_channels(x)[:, 1] == 0).all()
