@@ -68,6 +68,17 @@ def key_rows(node: ast.ClassDef) -> list[list[str]]:
     ]
 
 
+def schedule_rows() -> list[list[str]]:
+    """Return name, keys and factor of each schedule."""
+    rows = []
+    for node in ast.parse((ROOT / 'mmkd/distillation/schedules.py').read_text()).body:
+        if isinstance(node, ast.FunctionDef) and ast.unparse(node.returns) == 'Schedule':
+            keys = ', '.join(f'`{a.arg}`' for a in node.args.args)
+            text = ast.get_docstring(node).splitlines()[0].removeprefix('Return ')
+            rows.append([f'`{node.name}`', keys, text.replace('``', '`')])
+    return [row for row in rows if row[0] != '`build_schedule`']
+
+
 class ParserFound(Exception):  # noqa: N818  (it reports no error)
     """Ends a command as soon as it reads its arguments."""
 
@@ -138,6 +149,11 @@ def reference() -> str:
     header = ['key', 'default', 'meaning']
     for key, (path, name) in PARTS.items():
         parts += [f'### `{key}`\n', table(header, key_rows(class_node(ROOT / path, name)))]
+    parts += [
+        '### `schedule`\n\nIt multiplies the weight by a factor. Its keys count iterations, or '
+        'epochs with `by_epoch=True`.\n',
+        table(['type', 'keys', 'factor'], schedule_rows()),
+    ]
     parts.append('## Losses\n\nWrite a loss as `loss=dict(type=NAME, ...)` of a term.\n')
     for path, name in registered_losses():
         rows = key_rows(class_node(path, name))
