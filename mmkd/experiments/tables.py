@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from statistics import mean, stdev
 
@@ -10,7 +10,7 @@ from mmkd.experiments.queue import is_finished
 from mmkd.experiments.record import load_record
 from mmkd.experiments.run import Run
 from mmkd.experiments.summary import Summary, by_metric, decimals, summarise
-from mmkd.experiments.verdict import Gain, gain, gain_at_equal_time, refusals
+from mmkd.experiments.verdict import Gain, gain, gain_at_equal_time, refusals, unpaired_seeds
 
 _COLUMNS = (
     'config', 'seed', 'metric', 'last', 'best', 'status', 'length', 'step_ms', 'options', 'commit',
@@ -87,20 +87,7 @@ def to_markdown(
     ]  # fmt: skip
     rows = [_row(summary, summaries, threshold) for summary in summaries]
     text = _table(header, rows)
-    refused = [line for summary in summaries for line in refusals(summary, summaries)]
-    if refused:
-        text += f'\nNot compared: {"; ".join(refused)}.\n'
-    unfinished = [
-        f'{s.name} seed {seed}' for s in summaries for seed in s.unfinished
-    ]  # fmt: skip
-    if unfinished:
-        text += f'\nNot finished, and not included: {", ".join(unfinished)}.\n'
-    not_finite = [f'{s.name} seed {seed}' for s in summaries for seed in s.not_finite]
-    if not_finite:
-        text += f'\nWith a score that is not finite, and not included: {", ".join(not_finite)}.\n'
-    skipped = [f'{s.name} {s.skipped}' for s in summaries if s.skipped]
-    if skipped:
-        text += f'\nSteps skipped for gradients that are not finite: {", ".join(skipped)}.\n'
+    text += ''.join(f'\n{note}.\n' for note in _notes(summaries))
     if class_scores:
         classes = list(dict.fromkeys(c for scores in class_scores.values() for c in scores))
         rows = [
@@ -111,13 +98,32 @@ def to_markdown(
     return text
 
 
+def _notes(summaries: Sequence[Summary]) -> list[str]:
+    """Say what the table leaves out."""
+
+    def of_all(facts: Callable[[Summary, Sequence[Summary]], list[str]]) -> list[str]:
+        return [line for summary in summaries for line in facts(summary, summaries)]
+
+    unfinished = [f'{s.name} seed {seed}' for s in summaries for seed in s.unfinished]
+    not_finite = [f'{s.name} seed {seed}' for s in summaries for seed in s.not_finite]
+    skipped = [f'{s.name} {s.skipped}' for s in summaries if s.skipped]
+    notes = {
+        'Not compared': '; '.join(of_all(refusals)),
+        'Without a finished run of that seed in the baseline': '; '.join(of_all(unpaired_seeds)),
+        'Not finished, and not included': ', '.join(unfinished),
+        'With a score that is not finite, and not included': ', '.join(not_finite),
+        'Steps skipped for gradients that are not finite': ', '.join(skipped),
+    }
+    return [f'{title}: {facts}' for title, facts in notes.items() if facts]
+
+
 def _csv_gain(found: Gain | None, seed: int, threshold: float) -> list[str]:
     if found is None:
         return [''] * 6
     own = found.differences.get(seed)
     numbers = [own, found.mean, *found.interval]
     cells = ['' if number is None else f'{number:.4f}' for number in numbers]
-    return [found.baseline, *cells, found.verdict(threshold)]
+    return [found.baseline, *cells, found.stated(threshold)]
 
 
 def _row(summary: Summary, summaries: Sequence[Summary], threshold: float) -> list[str]:
@@ -126,7 +132,7 @@ def _row(summary: Summary, summaries: Sequence[Summary], threshold: float) -> li
     compared = []
     for found in (gain(summary, summaries), gain_at_equal_time(summary, summaries)):
         compared += (
-            [f'{found.mean:+.{places}f}', format_interval(found, places), found.verdict(threshold)]
+            [f'{found.mean:+.{places}f}', format_interval(found, places), found.stated(threshold)]
             if found
             else ['', '', '']
         )

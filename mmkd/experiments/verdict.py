@@ -29,12 +29,14 @@ class Gain:
         differences: by seed, in the metric's unit.
         time_ratio: training time of the baseline over that of the config; NaN if not logged.
         rule: ``less`` if a smaller score is the better one, as of a loss.
+        unpaired: the config's other seeds, which lack a finished run on either side.
     """
 
     baseline: str
     differences: dict[int, float]
     time_ratio: float
     rule: str = 'greater'
+    unpaired: tuple[int, ...] = ()
 
     @property
     def sign(self) -> int:
@@ -76,6 +78,17 @@ class Gain:
         if enough and above:
             return 'GO'
         return 'INCONCLUSIVE' if enough or above else 'NO-GO'
+
+    @property
+    def part(self) -> str:
+        """Say how many of the config's seeds it is over; nothing if it is over all."""
+        paired = len(self.differences)
+        seeds = paired + len(self.unpaired)
+        return f'{paired} of {seeds} seeds' if self.unpaired else ''
+
+    def stated(self, threshold: float) -> str:
+        """Return the verdict, followed by the number of seeds where it is not over all."""
+        return f'{self.verdict(threshold)} ({self.part})' if self.part else self.verdict(threshold)
 
 
 def gain(summary: Summary, summaries: Sequence[Summary]) -> Gain | None:
@@ -124,6 +137,16 @@ def refusals(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
     return lines
 
 
+def unpaired_seeds(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
+    """Name the finished seeds of a config that a gain leaves out, as its baseline lacks them."""
+    lines = {}
+    for found in (gain(summary, summaries), gain_at_equal_time(summary, summaries)):
+        seeds = [seed for seed in summary.scores if found and seed in found.unpaired]
+        if seeds:
+            lines[f'{summary.name} with {found.baseline}'] = ', '.join(map(str, seeds))
+    return [f'{pair} seed {seeds}' for pair, seeds in lines.items()]
+
+
 def _refusal_at_equal_time(summary: Summary, other: Summary) -> str | None:
     if not same_processes(summary, other):
         return _fact(_PROCESSES, summary, other)
@@ -140,7 +163,8 @@ def _gain(summary: Summary, other: Summary) -> Gain | None:
         return None
     times = (other.train_seconds, summary.train_seconds)
     ratio = times[0] / times[1] if all(times) else math.nan
-    return Gain(other.name, differences, ratio, summary.runs[0].rule)
+    unpaired = tuple(run.seed for run in summary.runs if run.seed not in differences)
+    return Gain(other.name, differences, ratio, summary.runs[0].rule, unpaired)
 
 
 def _trained_longer(summary: Summary, other: Summary) -> bool:

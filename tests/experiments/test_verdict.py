@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmkd.experiments.report.page import render
 from mmkd.experiments.report.tables import results_section
 from mmkd.experiments.summary import summarise
-from mmkd.experiments.tables import to_markdown
+from mmkd.experiments.tables import to_csv, to_markdown
 from mmkd.experiments.verdict import Gain, gain, gain_at_equal_time, refusals
 
 SETUP = dict(student='fast_scnn', length='20 iterations', batch_size='8')
@@ -205,3 +206,42 @@ def test_gain_at_equal_time_with_other_processes_is_refused(run_on):
     assert gain(kd, summaries).mean == 3.0
     assert gain_at_equal_time(kd, summaries) is None
     assert refusals(kd, summaries) == ['kd with alone_x1.5 at equal time: processes 1 and 4']
+
+
+@pytest.fixture
+def partly_paired(finished_run, unfinished):
+    """Three finished seeds and an unfinished one, of which the baseline has two."""
+    runs = [finished_run('alone', s, 0.0, v, distilled=False) for s, v in ((0, 40.0), (2, 41.0))]
+    runs += [finished_run('kd', s, 0.0, v) for s, v in ((0, 43.0), (1, 10.0), (2, 44.5))]
+    return [*runs, unfinished('kd', 3)]
+
+
+def test_gain_of_some_seeds_says_how_many(partly_paired):
+    summaries = summarise(partly_paired)
+    found = gain(summaries[-1], summaries)
+    assert (found.differences, found.unpaired) == ({0: 3.0, 2: 3.5}, (1, 3))
+    assert (found.verdict(0.0), found.stated(0.0)) == ('GO', 'GO (2 of 4 seeds)')
+    assert Gain('alone', {0: 3.0, 2: 3.5}, 1.0).stated(0.0) == 'GO'
+
+
+def test_tables_name_seeds_that_a_gain_leaves_out(partly_paired):
+    summaries = summarise(partly_paired)
+    note = 'Without a finished run of that seed in the baseline: kd with alone seed 1.'
+    text = to_markdown(summaries)
+    assert '| GO (2 of 4 seeds) |' in text and note in text
+    assert to_csv(partly_paired).splitlines()[-1].endswith(',GO (2 of 4 seeds)')
+    page = render('', summaries, {}, {}, [], {})
+    assert page.count('2 of 4 seeds') == 2 and note in page  # in the tile and in the table
+    paired = [run for run in partly_paired if run.seed in (0, 2)]
+    assert 'of 2 seeds' not in to_markdown(summarise(paired))
+
+
+def test_tables_name_seeds_without_a_longer_baseline(finished_run):
+    runs = [
+        *(finished_run('alone', s, 0.0, 40.0, distilled=False, **SETUP) for s in (0, 1)),
+        longer(finished_run, 'alone_x1.5', 1 / 3, 41.0),
+        *(finished_run('kd', s, 0.0, 43.0, **SETUP) for s in (0, 1)),
+    ]
+    text = to_markdown(summarise(runs))
+    assert '| INCONCLUSIVE (1 of 2 seeds) |' in text
+    assert 'in the baseline: kd with alone_x1.5 seed 1.' in text

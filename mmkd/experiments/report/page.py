@@ -85,6 +85,7 @@ def _tiles(summaries: Sequence[Summary], roles: Mapping[str, str]) -> str:
         choose = min if scored[0].runs[0].rule == 'less' else max
         best = choose(scored, key=lambda s: mean(s.last))
         found, places = gain(best, summaries), decimals(best, summaries)
+        part = f', difference over {found.part}' if found and found.part else ''
         label = _KINDS[kind]
         if len(scored) > 1:
             label = f'{label}, best of {len(scored)}'
@@ -92,7 +93,7 @@ def _tiles(summaries: Sequence[Summary], roles: Mapping[str, str]) -> str:
             f'<div class="tile"><div class="label">{label}</div>'
             f'<div class="value">{mean(best.last):.{places - 1}f}'
             f'{signed(found and found.mean, "small", places)}</div>'
-            f'<div class="name">{named(best.name)}</div></div>'
+            f'<div class="name">{named(best.name)}{part}</div></div>'
         )
     return ''.join(tiles)
 

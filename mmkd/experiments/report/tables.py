@@ -1,6 +1,6 @@
 """The report's tables: one row per run, and IoU with one row per class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import nan
 from statistics import mean
@@ -8,7 +8,7 @@ from statistics import mean
 from mmkd.experiments.report.markup import dot, named, signed
 from mmkd.experiments.summary import Summary, baseline, decimals
 from mmkd.experiments.tables import format_interval, format_mean_std
-from mmkd.experiments.verdict import gain, refusals
+from mmkd.experiments.verdict import Gain, gain, refusals, unpaired_seeds
 
 
 def results_section(
@@ -70,7 +70,7 @@ def results_section(
                 f'<span class="score">{format_mean_std(summary.last, places)}</span>',
                 '',
             ),
-            (gap, signed(gap, 'span', places) or '–', ''),
+            (gap, _gap(found, places), ''),
             (found.interval[0] if interval else None, interval or '–', 'minor'),
             (_mean(summary.best), best, 'minor'),
             (count, f'{count / 1e6:.2f} M' if count else '–', 'minor'),
@@ -92,7 +92,9 @@ def results_section(
         'is the mean difference, seed by seed, to the same student, trained as long, without a '
         'teacher. Its interval needs two seeds or more. Click a column to sort by it.</p>'
         f'<table class="results sortable"><thead><tr>{heads}</tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table>{_refused(summaries)}'
+        f'<tbody>{"".join(rows)}</tbody></table>'
+        + _note('Not compared', refusals, summaries)
+        + _note('Without a finished run of that seed in the baseline', unpaired_seeds, summaries)
     )
 
 
@@ -146,9 +148,20 @@ def classes_section(
     )
 
 
-def _refused(summaries: Sequence[Summary]) -> str:
-    lines = [line for summary in summaries for line in refusals(summary, summaries)]
-    return f'<p class="note">Not compared: {escape("; ".join(lines))}.</p>' if lines else ''
+def _gap(found: Gain | None, places: int) -> str:
+    if found is None:
+        return '–'
+    part = f'<span class="role">{found.part}</span>' if found.part else ''
+    return signed(found.mean, 'span', places) + part
+
+
+def _note(
+    title: str,
+    facts: Callable[[Summary, Sequence[Summary]], list[str]],
+    summaries: Sequence[Summary],
+) -> str:
+    lines = [line for summary in summaries for line in facts(summary, summaries)]
+    return f'<p class="note">{title}: {escape("; ".join(lines))}.</p>' if lines else ''
 
 
 def _mean(values: Sequence[float]) -> float | None:
