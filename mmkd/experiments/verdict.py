@@ -101,7 +101,7 @@ def gain_at_equal_time(summary: Summary, summaries: Sequence[Summary]) -> Gain |
     """Compare a distilled config with a baseline that trained longer, for as much wall-clock time.
 
     A baseline qualifies whose training time is that of the config, give or take 10 %. Of several
-    it is the best.
+    it is one with the most seeds in common, and of those the best.
     """
     gains = [
         _gain(summary, other)
@@ -109,7 +109,11 @@ def gain_at_equal_time(summary: Summary, summaries: Sequence[Summary]) -> Gain |
         if _trained_longer(summary, other) and same_processes(summary, other)
     ]
     at_equal_time = [found for found in gains if found and found.at_equal_time]
-    return min(at_equal_time, key=lambda found: found.sign * found.mean, default=None)
+
+    def rank(found: Gain) -> tuple[int, float]:
+        return len(found.differences), -found.sign * found.mean  # over the best, it is smallest
+
+    return max(at_equal_time, key=rank, default=None)
 
 
 def refusals(summary: Summary, summaries: Sequence[Summary]) -> list[str]:
@@ -153,6 +157,10 @@ def _refusal_at_equal_time(summary: Summary, other: Summary) -> str | None:
     found = _gain(summary, other)
     if found is None or found.at_equal_time:
         return None
+    unknown = [s.name for s in (summary, other) if not s.train_seconds]
+    if unknown:
+        names = ' and '.join(unknown)
+        return f'the step time of {names} is not logged; lower default_hooks.logger.interval'
     return f'it trained {found.time_ratio:.2f} times as long'
 
 

@@ -73,12 +73,12 @@ def test_gain_without_a_common_seed_is_none(finished_run):
     assert gain(summaries[1], summaries) is None
 
 
-def longer(finished_run, name: str, step_seconds: float, score: float):
+def longer(finished_run, name: str, step_seconds: float, score: float, seed: int = 0):
     """An undistilled run of three validations, thirty iterations, instead of two."""
     setup = SETUP | dict(length='30 iterations')
     return finished_run(
         name,
-        0,
+        seed,
         0.0,
         0.0,
         score,
@@ -245,3 +245,31 @@ def test_tables_name_seeds_without_a_longer_baseline(finished_run):
     text = to_markdown(summarise(runs))
     assert '| INCONCLUSIVE (1 of 2 seeds) |' in text
     assert 'in the baseline: kd with alone_x1.5 seed 1.' in text
+
+
+def test_gain_at_equal_time_is_over_the_baseline_with_the_most_seeds(finished_run):
+    step = 1 / 3
+    runs = [
+        longer(finished_run, 'best_x1.5', step, 42.0),  # its second seed still trains
+        *(longer(finished_run, 'better_x1.5', step, 41.5, seed) for seed in (0, 1)),
+        *(longer(finished_run, 'alone_x1.5', step, 41.0, seed) for seed in (0, 1)),
+        *(finished_run('kd', seed, 0.0, 43.0, **SETUP) for seed in (0, 1)),
+    ]
+    summaries = summarise(runs)
+    found = gain_at_equal_time(summaries[-1], summaries)
+    assert (found.baseline, found.differences) == ('better_x1.5', {0: 1.5, 1: 1.5})
+
+
+@pytest.mark.parametrize('unknown', [('kd',), ('alone_x1.5',), ('kd', 'alone_x1.5')])
+def test_refusals_name_runs_without_a_step_time(finished_run, unknown):
+    seconds = {name: math.nan if name in unknown else 1 / 3 for name in ('kd', 'alone_x1.5')}
+    runs = [
+        finished_run('alone', 0, 0.0, 40.0, distilled=False, **SETUP),
+        longer(finished_run, 'alone_x1.5', seconds['alone_x1.5'], 41.0),
+        finished_run('kd', 0, 0.0, 43.0, step_seconds=seconds['kd'], **SETUP),
+    ]
+    summaries = summarise(runs)
+    assert refusals(summaries[-1], summaries) == [
+        f'kd with alone_x1.5 at equal time: the step time of {" and ".join(unknown)} is not '
+        'logged; lower default_hooks.logger.interval'
+    ]
