@@ -1,8 +1,8 @@
 """Judge, before hours of training, whether a distillation has something to teach."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from mmkd.analysis.feature_survey import LEAST_VARIATION, Feature
 from mmkd.analysis.term_gradients import TermGradient
@@ -21,11 +21,12 @@ class Readiness:
     Attributes:
         teacher_score: The teacher's score, from 0 to 100; None for a teacher without a head.
         baseline_score: The score of the student without a teacher, where it is known.
-        gradients: Each term's gradient beside the task's, by term.
-        features: What each tap of a term yields, by term.
+        gradients: Each term's gradient beside the task's, by term; without terms of weight 0.
+        features: What each tap of a term yields, by term, of every term.
         map_terms: Names of the terms that compare attention maps.
         step_ms: Milliseconds of a training step of the baseline and of the distillation.
         iterations: Length of the training.
+        smaller_is_better: Whether a smaller score is the better one.
     """
 
     teacher_score: float | None
@@ -35,6 +36,7 @@ class Readiness:
     map_terms: Sequence[str]
     step_ms: tuple[float, float]
     iterations: int
+    smaller_is_better: bool = False
 
 
 def verdict(found: Readiness) -> list[str]:
@@ -47,18 +49,28 @@ def verdict(found: Readiness) -> list[str]:
 def _judge_gap(found: Readiness) -> list[str]:
     if found.teacher_score is None:
         return []
+    scores = dict(teacher=found.teacher_score, student=found.baseline_score)
+    broken = [name for name, score in scores.items() if score is not None and not isfinite(score)]
+    if broken:
+        return [
+            f'The score of the {name} is {scores[name]}, so the gap between the two is not known. '
+            'Check its weights, and the classes that the validation images hold.'
+            for name in broken
+        ]
     if found.baseline_score is None:
         return [
             "The baseline's score is not known, so the gap to the teacher is not either: train the "
             'student without a teacher and pass its checkpoint by --baseline.'
         ]
-    gap = found.teacher_score - found.baseline_score
+    higher = found.teacher_score - found.baseline_score
+    gap = -higher if found.smaller_is_better else higher
     if gap >= LEAST_GAP:
         return []
-    side = 'below' if gap < 0 else 'above'
+    side = 'below' if higher < 0 else 'above'
+    better = ', where less is better' if found.smaller_is_better else ''
     return [
-        f'The teacher is {abs(gap):.1f} points {side} your student: there is little to teach. '
-        'Take a stronger teacher.'
+        f'The teacher is {abs(gap):.1f} points {side} your student{better}: there is little to '
+        'teach. Take a stronger teacher.'
     ]
 
 
@@ -77,12 +89,16 @@ def _judge_maps(found: Readiness) -> list[str]:
 
 
 def _judge_gradients(found: Readiness) -> list[str]:
-    said = []
+    said = [
+        f'Term {name} has weight 0: it teaches nothing. Give it a weight, or remove it.'
+        for name in found.features
+        if name not in found.gradients
+    ]
     for name, term in found.gradients.items():
-        if not math.isfinite(term.ratio):
+        if not (isfinite(term.ratio) and isfinite(term.cosine)):
             said.append(
-                f"Term {name} is not finite: its gradient is {term.ratio} times the task's. Check "
-                "the teacher's weights, and the student's."
+                f"Term {name} is not finite: its gradient is {term.ratio} times the task's (cosine "
+                f"{term.cosine}). Check the teacher's weights, and the student's."
             )
             continue
         if term.ratio < WEAK:

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -66,13 +67,39 @@ def score(network: nn.Module, config: Config, count: int) -> tuple[str, float]:
     logger.setLevel(logging.ERROR)  # no table of classes
     metrics = evaluator.evaluate(done)
     logger.setLevel(level)
-    best = ((config.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
-    wanted = best if isinstance(best, list) else [best]
-    # With several datasets, the config's name has the dataset before it.
-    chosen = [key for key in metrics for full in wanted if f'/{full}'.endswith(f'/{key}')]
+    chosen = [key for key in metrics for full in _chosen_by(config) if _is_metric(key, full)]
     name = (chosen or list(metrics))[0]
     # MMDetection's metrics are fractions, those of the other libraries per cent.
     return name, float(metrics[name]) * (100 if is_detector(network) else 1)
+
+
+def smaller_is_better(config: Config, metric: str) -> bool:
+    """Return whether a smaller value of a metric is better, as the checkpoint hook decides it."""
+    rule = _checkpoint_hook(config).get('rule')
+    if isinstance(rule, list):
+        rules = dict(zip(_chosen_by(config), rule, strict=False))
+        rule = next((rules[full] for full in rules if _is_metric(metric, full)), None)
+    if rule is None:
+        try:
+            rule = CheckpointHook(save_best=metric).rules[0]
+        except ValueError:  # a metric that MMEngine does not know
+            rule = 'greater'
+    return rule == 'less'
+
+
+def _checkpoint_hook(config: Config) -> dict:
+    return (config.get('default_hooks') or {}).get('checkpoint') or {}
+
+
+def _chosen_by(config: Config) -> list[str | None]:
+    """Return the names of the metrics that choose the best checkpoint."""
+    best = _checkpoint_hook(config).get('save_best')
+    return best if isinstance(best, list) else [best]
+
+
+def _is_metric(key: str, name: str | None) -> bool:
+    # With several datasets, the config's name has the dataset before it.
+    return f'/{name}'.endswith(f'/{key}')
 
 
 def tapped_features(distiller: Distiller, data: dict) -> dict[str, list[Feature]]:
@@ -201,5 +228,6 @@ def main() -> None:
         map_terms=[name for name, term in distiller.distill.items() if compares_maps(term)],
         step_ms=(times['plain'], times['distil']),
         iterations=training_length(config),
+        smaller_is_better=metric is not None and smaller_is_better(config, metric),
     )
     print_report(found, metric, args.images)

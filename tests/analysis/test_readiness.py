@@ -25,6 +25,11 @@ def test_verdict_finds_no_fault_in_a_good_pair():
     assert verdict(GOOD) == ['No fault found: the teacher is ahead, and every term pulls.']
 
 
+def test_verdict_of_a_smaller_score_that_is_the_better_one():
+    found = replace(GOOD, teacher_score=40.0, smaller_is_better=True)
+    assert verdict(found) == ['No fault found: the teacher is ahead, and every term pulls.']
+
+
 def test_verdict_of_a_teacher_without_score_claims_no_lead():
     found = replace(GOOD, teacher_score=None, baseline_score=None)
     assert verdict(found) == ['No fault found: every term pulls.']
@@ -36,6 +41,15 @@ def test_verdict_of_a_teacher_without_score_claims_no_lead():
         (dict(baseline_score=59.0), 'The teacher is 1.0 points above your student'),
         (dict(baseline_score=63.0), 'The teacher is 3.0 points below your student'),
         (dict(baseline_score=None), "The baseline's score is not known"),
+        (dict(teacher_score=nan), 'The score of the teacher is nan, so the gap'),
+        (dict(baseline_score=nan), 'The score of the student is nan, so the gap'),
+        (dict(teacher_score=nan, baseline_score=None), 'The score of the teacher is nan'),
+        (
+            dict(smaller_is_better=True),
+            'The teacher is 12.0 points above your student, where less is better: there is little',
+        ),
+        (dict(gradients={}), 'Term encoder has weight 0: it teaches nothing. Give it a weight'),
+        (dict(gradients=dict(encoder=TermGradient(1, 0.2, nan))), 'Term encoder is not finite'),
         (dict(features=BLANK), 'Term encoder compares attention maps, and the map of backbone[3]'),
         (dict(gradients=dict(encoder=TermGradient(1, 0.01, 0.3))), 'Term encoder hardly pulls'),
         (dict(gradients=dict(encoder=TermGradient(1, 2.5, 0.3))), 'Term encoder outweighs'),

@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+
+from mmkd.cli.check import smaller_is_better
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,3 +54,20 @@ def test_check_launcher_is_rejected(recipe_file, monkeypatch, capsys):
     with pytest.raises(SystemExit, match='2'):
         check(monkeypatch, str(recipe_file), '--launcher', 'pytorch')
     assert 'unrecognized arguments: --launcher' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'hook, metric, smaller',
+    [
+        (dict(save_best='mIoU'), 'mIoU', False),
+        (dict(save_best='val_loss'), 'val_loss', True),
+        (dict(save_best='error'), 'error', False),  # unknown to MMEngine
+        (dict(save_best='error', rule='less'), 'error', True),
+        (dict(save_best=['a/mIoU', 'a/error'], rule=['greater', 'less']), 'error', True),
+        (dict(save_best=['a/mIoU', 'a/error'], rule=['greater', 'less']), 'mIoU', False),
+        (None, 'mIoU', False),
+    ],
+)
+def test_smaller_is_better_is_decided_as_the_checkpoint_hook_does(hook, metric, smaller):
+    config = Config(dict(default_hooks=dict(checkpoint=hook)))
+    assert smaller_is_better(config, metric) == smaller
