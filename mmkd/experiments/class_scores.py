@@ -15,8 +15,8 @@ from mmkd.experiments.run import Run
 from mmkd.experiments.summary import Summary
 
 
-def class_scores(summaries: Iterable[Summary]) -> dict[str, dict[str, list[float]]]:
-    """Return IoU in percent by config and class, one value per seed, of last checkpoints on val.
+def class_scores(summaries: Iterable[Summary]) -> dict[str, dict[str, dict[int, float]]]:
+    """Return IoU in percent by config, class and seed, of last checkpoints on val.
 
     Where validation has several datasets, each with a prefix, a class is named ``prefix/class``.
     Each finished run is evaluated once. Its values stay in its folder until it trains further.
@@ -24,11 +24,11 @@ def class_scores(summaries: Iterable[Summary]) -> dict[str, dict[str, list[float
     Raises:
         UserError: The checkpoints of a run are missing.
     """
-    scores: dict[str, dict[str, list[float]]] = {}
+    scores: dict[str, dict[str, dict[int, float]]] = {}
     for summary in summaries:
         for run in summary.finished:
             for name, value in _of_run(run).items():
-                scores.setdefault(summary.name, {}).setdefault(name, []).append(value)
+                scores.setdefault(summary.name, {}).setdefault(name, {})[run.seed] = value
     return scores
 
 

@@ -69,14 +69,14 @@ def _status(finished: bool, skipped: int) -> str:
 
 def to_markdown(
     summaries: Sequence[Summary],
-    class_scores: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    class_scores: Mapping[str, Mapping[str, Mapping[int, float]]] | None = None,
     threshold: float = 0.0,
 ) -> str:
     """Return the comparison as a table, and a second one by class if ``class_scores`` is given.
 
     Args:
         summaries: From ``summarise``.
-        class_scores: Values over seeds, by config and class.
+        class_scores: Values by config, class and seed.
         threshold: Smallest gain that counts, in points.
     """
     metrics = ', '.join(dict.fromkeys(s.runs[0].metric for s in summaries))
@@ -91,7 +91,7 @@ def to_markdown(
     if class_scores:
         classes = list(dict.fromkeys(c for scores in class_scores.values() for c in scores))
         rows = [
-            [name, *(format_mean_std(scores.get(c, ())) for c in classes)]
+            [name, *(format_mean_std([*scores.get(c, {}).values()]) for c in classes)]
             for name, scores in class_scores.items()
         ]
         text += '\n' + _table(['IoU', *classes], rows)

@@ -128,7 +128,8 @@ def test_to_csv_has_gain_of_seed_and_config(finished_run):
 
 
 def test_to_markdown_class_scores_have_mean_and_std(finished_run):
-    scores = {'kd': {'sky': [90.0, 92.0], 'pole': [10.0, 10.0]}, 'alone': {'sky': [88.0]}}
+    kd = {'sky': {0: 90.0, 1: 92.0}, 'pole': {0: 10.0, 1: 10.0}}
+    scores = {'kd': kd, 'alone': {'sky': {0: 88.0}}}
     table = cells(to_markdown(summarise([finished_run('kd', 0, 1.0)]), scores).split('\n\n')[1])
     assert table['kd'] == ['91.00 ± 1.41', '10.00 ± 0.00']
     assert table['alone'] == ['88.00', '–']
@@ -182,7 +183,8 @@ def test_tables_name_skipped_steps(finished_run):
 def test_to_markdown_class_mean_ignores_seeds_without_the_class(finished_run):
     runs = [finished_run('kd', seed, 43.0) for seed in (0, 1)]
     nan = float('nan')
-    scores = dict(kd=dict(a=[nan, nan], b=[nan, 40.0], c=[30.0, 40.0]))
+    kd = dict(a={0: nan, 1: nan}, b={0: nan, 1: 40.0}, c={0: 30.0, 1: 40.0})
+    scores = dict(kd=kd)
     table = to_markdown(summarise(runs), scores)
     assert '| kd | – | 40.00 | 35.00 ± 7.07 |' in table
 

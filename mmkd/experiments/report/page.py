@@ -29,7 +29,7 @@ def render(
     title: str,
     summaries: Sequence[Summary],
     parameters: Mapping[str, int],
-    classes: Mapping[str, Mapping[str, Sequence[float]]],
+    classes: Mapping[str, Mapping[str, Mapping[int, float]]],
     scenes: Sequence[Scene],
     words: Mapping[str, tuple[str, Sequence[str]]],
 ) -> str:
@@ -39,7 +39,7 @@ def render(
         title: The heading.
         summaries: At least one, see ``mmkd.experiments.summary.summarise``.
         parameters: Number of parameters of each network, by name.
-        classes: IoU over seeds, by name and class; can be empty.
+        classes: IoU by name, class and seed; can be empty.
         scenes: Pictures by name; can be empty.
         words: By name, a heading and sentences about the config.
     """

@@ -1,6 +1,6 @@
 """The report's tables: one row per run, and IoU with one row per class."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from math import nan
 from statistics import mean
@@ -100,41 +100,27 @@ def results_section(
 
 def classes_section(
     summaries: Sequence[Summary],
-    classes: Mapping[str, Mapping[str, Sequence[float]]],
+    classes: Mapping[str, Mapping[str, Mapping[int, float]]],
 ) -> str:
     """Return the IoU of every class, for distilled students as a difference to the baseline.
 
+    The difference is the mean over the seeds that both have, as in the table of results.
+
     Args:
         summaries: The columns; those without a name in ``classes`` are left out.
-        classes: IoU over seeds, by name and class.
+        classes: IoU by name, class and seed.
     """
     shown = [s for s in summaries if s.name in classes]
-    baselines = {s.name: baseline(s, summaries) for s in shown}
-    means = {n: {c: _known_mean(v) for c, v in by.items()} for n, by in classes.items()}
-    rows, largest = [], 1e-9
-    for summary in shown:
-        against = baselines[summary.name]
-        if against and against.name in means:
-            gaps = (v - means[against.name].get(c, nan) for c, v in means[summary.name].items())
-            largest = max([largest, *(abs(gap) for gap in gaps if gap == gap)])
-    for name in dict.fromkeys(c for by in means.values() for c in by):
+    names = list(dict.fromkeys(c for s in shown for c in classes[s.name]))
+    gaps = {s.name: _class_gaps(s, summaries, classes) for s in shown}
+    known = [abs(gap) for by_class in gaps.values() for gap in by_class.values() if gap == gap]
+    largest = max([1e-9, *known])
+    rows = []
+    for name in names:
         cells = [f'<td data-value="{escape(name)}">{escape(name)}</td>']
         for summary in shown:
-            value, against = means[summary.name].get(name, nan), baselines[summary.name]
-            if value != value:
-                cells.append('<td data-value="">–</td>')
-            elif against is None or against.name not in means:
-                cells.append(f'<td data-value="{value}">{value:.1f}</td>')
-            else:
-                gap = value - means[against.name].get(name, nan)
-                if gap != gap:
-                    cells.append(f'<td data-value="{value}">{value:.1f}</td>')
-                    continue
-                cells.append(
-                    f'<td class="delta {"minus" if gap < 0 else ""}" data-value="{gap}" '
-                    f'title="IoU {value:.1f}" style="--size: {abs(gap) / largest:.3f}">'
-                    f'<span>{_points(gap)}</span></td>'
-                )
+            value = _known_mean(classes[summary.name].get(name, {}).values())
+            cells.append(_class_cell(value, gaps[summary.name].get(name, nan), largest))
         rows.append(f'<tr>{"".join(cells)}</tr>')
     heads = ''.join(
         f'<th scope="col" data-kind="{kind}"><button class="sort">{named(name)}</button></th>'
@@ -142,9 +128,36 @@ def classes_section(
     )
     return (
         '<p class="note">IoU in percent; for a distilled student, its difference to the baseline '
-        'in points.</p><div class="scroll" tabindex="0">'
+        'in points, seed by seed.</p><div class="scroll" tabindex="0">'
         f'<table class="classes sortable"><thead><tr>{heads}</tr></thead>'
         f'<tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def _class_gaps(
+    summary: Summary,
+    summaries: Sequence[Summary],
+    classes: Mapping[str, Mapping[str, Mapping[int, float]]],
+) -> dict[str, float]:
+    """Return the mean difference of each class to the baseline, NaN where no seed has both."""
+    other = baseline(summary, summaries)
+    against = classes.get(other.name, {}) if other else {}
+    return {
+        name: _known_mean(value - by_seed[seed] for seed, value in own.items() if seed in by_seed)
+        for name, own in classes[summary.name].items()
+        for by_seed in [against.get(name, {})]
+    }
+
+
+def _class_cell(value: float, gap: float, largest: float) -> str:
+    if value != value:
+        return '<td data-value="">–</td>'
+    if gap != gap:
+        return f'<td data-value="{value}">{value:.1f}</td>'
+    return (
+        f'<td class="delta {"minus" if gap < 0 else ""}" data-value="{gap}" '
+        f'title="IoU {value:.1f}" style="--size: {abs(gap) / largest:.3f}">'
+        f'<span>{_points(gap)}</span></td>'
     )
 
 
@@ -168,7 +181,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return mean(values) if values else None
 
 
-def _known_mean(values: Sequence[float]) -> float:
+def _known_mean(values: Iterable[float]) -> float:
     """Return the mean over the seeds that have a value, NaN where none has."""
     return mean([value for value in values if value == value] or [nan])
 

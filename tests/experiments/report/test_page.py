@@ -220,9 +220,9 @@ def test_class_scores_are_of_the_last_checkpoint(folder):
     runs, kept = summarise(runs_in(folder / 'alone')), folder / 'alone/class_iou.json'
     known = json.loads(kept.read_text())
     kept.write_text(json.dumps(known | dict(iou=dict(known['iou'], Road=1.0))))
-    assert class_scores(runs)['alone']['Road'] == [1.0]  # not evaluated again
+    assert class_scores(runs)['alone']['Road'] == {0: 1.0}  # not evaluated again
     os.utime(find_last_checkpoint(folder / 'alone'))
-    assert class_scores(runs)['alone']['Road'] == [known['iou']['Road']]
+    assert class_scores(runs)['alone']['Road'] == {0: known['iou']['Road']}
 
 
 @pytest.mark.parametrize(
