@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmkd.distillation.gradient_share import GradientShare, measure_gradient_norms
 from mmkd.distillation.recording import Recording, record
+from mmkd.distillation.rng import preserve_rng_state
 from mmkd.distillation.student_pass import run_student
 from mmkd.distillation.tap import Tap
 from mmkd.distillation.teacher import Teacher
@@ -18,7 +19,6 @@ from mmkd.distillation.term_building import build_terms, gather_taps, prefix_err
 from mmkd.errors import UserError
 from mmkd.openmmlab.lean import make_lean
 from mmkd.openmmlab.tasks import label_maps
-from mmkd.openmmlab.unlabelled import split_unlabelled
 from mmkd.registry import MODELS
 from mmkd.teachers import check_teacher_keys
 
@@ -68,6 +68,8 @@ class Distiller(BaseModel):
             self._teacher_calls = build_terms(self.distill, self.student, self.teacher)
             self.teacher.fold_batch_norms(gather_taps(self.distill, 'teacher_taps'))
         self.teacher_views: TeacherViews | None = None
+        self.unlabelled: dict | None = None
+        """Images without labels, not preprocessed, for the next call of :meth:`loss`."""
         self._compared: list[tuple[str, Tensor, dict[str, Tensor]]] = []
         self._nonfinite: dict[str, str] = {}
         self.register_load_state_dict_pre_hook(_accept_student_weights)
@@ -94,9 +96,10 @@ class Distiller(BaseModel):
     def loss(self, inputs: Tensor, data_samples: Sequence) -> dict[str, Tensor]:
         """Return the ``student.*`` losses and one ``distill.<term>`` loss per term.
 
-        Images that ``mmkd.UnlabelledImagesHook`` added count in the terms alone. Both networks run
-        on them in a second pass. A term is the mean over all images of its two values; one that
-        needs the task's loss, such as gradient attention transfer, leaves them out.
+        The images of ``unlabelled``, from ``mmkd.UnlabelledImagesHook``, count in the terms alone.
+        Both networks run on them in a second pass. A term is the mean over all images of its two
+        values; one that needs the task's loss, such as gradient attention transfer, leaves them
+        out.
 
         Args:
             inputs: Preprocessed images (B, 3, H, W).
@@ -105,7 +108,7 @@ class Distiller(BaseModel):
         if self._compared:  # left by an earlier batch of the same optimizer step
             self.nonfinite_terms()
         terms = self._weighted_terms()
-        (inputs, data_samples), unlabelled = split_unlabelled(inputs, data_samples)
+        unlabelled, self.unlabelled = self.unlabelled, None
         teacher = self._read_teacher(inputs, data_samples, terms)
         taps = gather_taps(terms, 'student_taps')
         losses, student = self.forward_student(inputs, data_samples, taps)
@@ -114,8 +117,9 @@ class Distiller(BaseModel):
             for name, term in terms.items()
         }
         if unlabelled is not None:
-            share = len(unlabelled[0]) / (len(inputs) + len(unlabelled[0]))
-            for name, value in self._compare_unlabelled(terms, *unlabelled).items():
+            count = len(unlabelled['inputs'])
+            share = count / (len(inputs) + count)
+            for name, value in self._compare_unlabelled(terms, unlabelled).items():
                 values[name] = torch.lerp(values[name], value, share)
         if torch.is_grad_enabled():
             self._measure_shares(losses, values)
@@ -143,12 +147,16 @@ class Distiller(BaseModel):
         self._compared.append((term.name, value.detach(), term.compared(student, teacher)))
         return value
 
-    def _compare_unlabelled(
-        self, terms: dict[str, Term], inputs: Tensor, data_samples: Sequence
-    ) -> dict[str, Tensor]:
+    def _compare_unlabelled(self, terms: dict[str, Term], batch: dict) -> dict[str, Tensor]:
         terms = {name: term for name, term in terms.items() if not term.needs_task_loss}
         if not terms:
             return {}
+        # By themselves, so that they pad or resize no labelled image. A copy preprocesses them, as
+        # one that resizes batches draws the next one's size and keeps it.
+        preprocess = copy.deepcopy(self.data_preprocessor)
+        with preserve_rng_state():
+            batch = preprocess(batch, training=True)
+        inputs, data_samples = batch['inputs'], batch['data_samples']
         teacher = self._read_teacher(inputs, data_samples, terms)
         with record(self.student, gather_taps(terms, 'student_taps')) as student:
             self.student(inputs, data_samples, mode='tensor')

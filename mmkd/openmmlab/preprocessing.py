@@ -68,6 +68,27 @@ class Preprocessing:
             )
 
 
+def check_size(images: Sequence[Tensor], preprocessor: BaseDataPreprocessor, key: str) -> None:
+    """Check that images (3, H, W) fit the ``size`` to which MMSegmentation's preprocessor pads.
+
+    Args:
+        images: The images.
+        preprocessor: One of another library, or without ``size``, takes any.
+        key: What of the config yields the images, for messages.
+
+    Raises:
+        UserError: One is larger, so the preprocessor could not stack them.
+    """
+    size = getattr(preprocessor, 'size', None)
+    for image in images if isinstance(preprocessor, SegDataPreProcessor) and size else ():
+        height, width = image.shape[-2:]
+        if height > size[0] or width > size[1]:
+            raise UserError(
+                f'{key}: expected images of at most {size[0]}x{size[1]}, the size of the '
+                f"student's data_preprocessor, got {height}x{width}; end it with RandomCrop"
+            )
+
+
 def pad_batches_to(size: tuple[int, int] | None, preprocessor: BaseDataPreprocessor) -> None:
     """Let a preprocessor pad every training batch to ``size`` (h, w), not to its largest image.
 

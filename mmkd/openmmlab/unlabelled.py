@@ -1,38 +1,23 @@
 """Images without labels in a batch of MMSegmentation or MMDetection."""
 
-from collections.abc import Sequence
-
+import numpy as np
 import torch
-from mmengine.structures import BaseDataElement, InstanceData
-from torch import Tensor
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 
 def without_annotations(sample: BaseDataElement) -> BaseDataElement:
-    """Return a sample of the same image, marked as unlabelled, with none of its annotations.
+    """Return a sample of the same image with none of its annotations.
 
-    MMDetection's preprocessors want boxes: a detector's sample has none instead of no field.
+    MMDetection's preprocessors want boxes, and some pad masks and maps of classes, without asking
+    whether there are any. A detector's sample has no box, no mask, and a map in which no pixel
+    counts.
     """
-    bare = type(sample)(metainfo=dict(sample.metainfo, unlabelled=True))
+    bare = type(sample)(metainfo=sample.metainfo)
     if 'gt_instances' in sample:
+        size = tuple(sample.metainfo.get('img_shape', (0, 0))[:2])
         bare.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
         bare.ignored_instances = bare.gt_instances.clone()
+        bare.gt_instances.masks = BitmapMasks(np.zeros((0, *size), np.uint8), *size)
+        bare.gt_sem_seg = PixelData(sem_seg=torch.full((1, *size), 255, dtype=torch.uint8))
     return bare
-
-
-def split_unlabelled(
-    inputs: Tensor, samples: Sequence[BaseDataElement] | None
-) -> tuple[tuple, tuple | None]:
-    """Divide a batch, whose unlabelled images come last, into the labelled part and the rest.
-
-    Args:
-        inputs: Images (B, 3, H, W).
-        samples: Their annotations, or what ``without_annotations`` made of them.
-
-    Returns:
-        Images and samples of the labelled part, and of the unlabelled one if there is one.
-    """
-    known = [] if samples is None else samples
-    count = sum(getattr(sample, 'unlabelled', False) for sample in known)
-    if not count:
-        return (inputs, samples), None
-    return (inputs[:-count], samples[:-count]), (inputs[-count:], samples[-count:])

@@ -1,10 +1,12 @@
 import copy
+import random
 
 import pytest
 import torch
 from batch_norms import count_batch_norms
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
+from mmseg.models import SegDataPreProcessor
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -149,45 +151,78 @@ def test_parse_losses_total_includes_every_term(distiller):
 
 
 @pytest.fixture
-def mixed_batch(batch):
-    """The two labelled images of ``batch`` and three of noise without labels."""
-    images, samples = batch
-    noise = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(4))
-    return torch.cat([images, noise]), [*samples, *[without_annotations(samples[0])] * 3]
+def unlabelled(batch) -> dict:
+    """Three images of noise without labels, as they come from a data loader, of another size."""
+    noise = 255 * torch.rand(3, 3, 96, 96, generator=torch.Generator().manual_seed(4))
+    samples = [without_annotations(batch[1][0]) for _ in noise]
+    return dict(inputs=list(noise), data_samples=samples)
 
 
-def test_unlabelled_images_loss_is_the_terms_only(distiller, batch, mixed_batch):
+def test_unlabelled_images_loss_is_the_terms_only(distiller, batch, unlabelled):
     distiller.eval()
     images, samples = batch
     labelled = distiller.loss(images, samples)
-    noise = distiller.loss(mixed_batch[0][2:], samples[:1] * 3)  # these terms read no labels
-    for name, value in distiller.loss(*mixed_batch).items():
+    noise = distiller.data_preprocessor(copy.deepcopy(unlabelled), training=True)['inputs']
+    ours = blank_samples(distiller.student, (96, 96)) * 3  # these terms read no labels
+    of_noise = distiller.loss(noise, ours)
+    distiller.unlabelled = unlabelled
+    for name, value in distiller.loss(images, samples).items():
         if name.startswith('student.'):
             assert torch.equal(value, labelled[name])
         else:
-            torch.testing.assert_close(value, (2 * labelled[name] + 3 * noise[name]) / 5)
+            torch.testing.assert_close(value, (2 * labelled[name] + 3 * of_noise[name]) / 5)
+    assert distiller.unlabelled is None  # they count once
+    again = distiller.loss(images, samples)
+    assert all(torch.equal(again[name], labelled[name]) for name in labelled)
 
 
-def test_unlabelled_images_train_the_student(distiller, mixed_batch):
+def test_unlabelled_images_train_the_student(distiller, batch, unlabelled):
     distiller.train()
     before = distiller.student.backbone.learning_to_downsample.conv.bn.running_mean.clone()
-    images = mixed_batch[0].requires_grad_()
-    distiller.parse_losses(distiller.loss(images, mixed_batch[1]))[0].backward()
-    assert (images.grad.flatten(1).abs().amax(1) > 0).all()
+    images = [*batch[0].unbind(), *unlabelled['inputs']]
+    for image in images:
+        image.requires_grad_()
+    distiller.unlabelled = dict(unlabelled, inputs=images[2:])
+    losses = distiller.loss(torch.stack(images[:2]), batch[1])
+    distiller.parse_losses(losses)[0].backward()
+    assert all(image.grad.abs().max() > 0 for image in images)
     norm = distiller.student.backbone.learning_to_downsample.conv.bn
     assert norm.num_batches_tracked == 2 and not norm.running_mean.equal(before)
 
 
-def test_unlabelled_images_all_pixels_count_in_term_with_labels(model_config, mixed_batch):
+def test_unlabelled_images_all_pixels_count_in_term_with_labels(model_config, batch, unlabelled):
     logits = dict(student='decode_head.conv_seg', teacher='decode_head.conv_seg')
     model_config['distill'] = dict(logits=dict(logits, loss=dict(type='LogitKDLoss')))
     distiller = MODELS.build(model_config).eval()
-    images, samples = mixed_batch
-    for sample in samples[:2]:
+    images, samples = batch
+    for sample in samples:
         sample.gt_sem_seg.data[:] = 255  # nothing counts
-    both = (n(images[2:], mode='tensor') for n in (distiller.student, distiller.teacher.network))
+    noise = distiller.data_preprocessor(copy.deepcopy(unlabelled), training=True)['inputs']
+    both = (n(noise, mode='tensor') for n in (distiller.student, distiller.teacher.network))
     expected = 3 / 5 * distiller.distill['logits'].loss(*both)
+    distiller.unlabelled = unlabelled
     torch.testing.assert_close(distiller.loss(images, samples)['distill.logits'], expected)
+
+
+class DrawingPreprocessor(SegDataPreProcessor):
+    """Draw a number for each batch and keep it, as one that resizes batches does."""
+
+    drawn: float = 0.0
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        self.drawn = random.random()
+        return super().forward(data, training)
+
+
+def test_unlabelled_images_leave_the_preprocessor_and_generators_alone(
+    distiller, batch, unlabelled
+):
+    preprocess = DrawingPreprocessor(size_divisor=32)
+    distiller.eval().data_preprocessor = preprocess
+    distiller.unlabelled = unlabelled
+    before = random.getstate()
+    distiller.loss(*batch)
+    assert preprocess.drawn == 0.0 and random.getstate() == before
 
 
 def test_term_weight_scales_its_loss(model_config, batch):
@@ -352,7 +387,16 @@ def test_adapter_channels_are_inferred(model_config, batch):
         ('teacher.config', 'mmseg::no/such.py', 'config mmseg::no/such.py'),
         ('teacher.checkpoint', 5, 'model.teacher.checkpoint=5: expected a path'),
         ('teacher.config', ['a.py'], r"model.teacher.config=\['a.py'\]: expected a path"),
-        ('teacher.checkpoint', 'no/such.pth', 'checkpoint no/such.pth does not exist'),
+        (
+            'teacher.checkpoint',
+            'no/such.pth',
+            'model.teacher.checkpoint=no/such.pth: expected a trained teacher; correct the path',
+        ),
+        (
+            'teacher.checkpoint',
+            'no/best.pth',
+            r"no/best.pth: .* teacher; run 'mmkd train .*\.py --work-dir no' first",
+        ),
     ],
 )
 def test_distiller_bad_config_raises_user_error(model_config, path, value, message):
@@ -458,6 +502,23 @@ def test_gradient_share_rejects_a_term_without_gradient(model_config, batch):
     message = 'model.distill.encoder: weight=gradient_share: expected a gradient .*it is zero'
     with pytest.raises(UserError, match=message):
         distiller.loss(*batch)
+
+
+def test_gradient_share_waits_for_a_batch_with_labels(model_config, batch):
+    tap = 'decode_head.conv_seg'
+    logits = dict(student=tap, teacher=tap, loss=dict(type='LogitKDLoss'), weight=SHARE)
+    model_config['distill'] = dict(logits=logits)
+    distiller = MODELS.build(model_config).eval()
+    images, samples = batch
+    known = [sample.gt_sem_seg.data.clone() for sample in samples]
+    for sample in samples:
+        sample.gt_sem_seg.data[:] = 255
+    at(distiller, 0).loss(images, samples)
+    assert distiller.distill['logits'].weight.value == 0
+    for sample, labels in zip(samples, known, strict=True):
+        sample.gt_sem_seg.data[:] = labels
+    at(distiller, 1).loss(images, samples)
+    assert distiller.distill['logits'].weight.value > 0
 
 
 def test_gradient_share_rejects_activation_checkpointing(model_config):

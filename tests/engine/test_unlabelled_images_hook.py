@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from PIL import Image
 
 from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.engine.hooks.unlabelled_images_hook import UnlabelledImagesHook
@@ -59,12 +60,40 @@ def test_unlabelled_images_leave_the_labelled_ones_as_they_are(recipe):
     batch = next(iter(runner.train_dataloader))
     hook.before_train(runner)
     hook.before_train_iter(runner, 0, batch)
-    assert len(batch['inputs']) == len(batch['data_samples']) == 5
-    for image, other in zip(batch['inputs'], expected['inputs'], strict=False):
+    assert len(batch['inputs']) == 2
+    for image, other in zip(batch['inputs'], expected['inputs'], strict=True):
         assert torch.equal(image, other)
-    marked = ['gt_sem_seg' not in sample for sample in batch['data_samples']]
-    assert marked == [False, False, True, True, True]
-    assert not any(torch.equal(batch['inputs'][0], image) for image in batch['inputs'][2:])
+    unlabelled = runner.model.unlabelled
+    assert len(unlabelled['inputs']) == len(unlabelled['data_samples']) == 3
+    assert not any('gt_sem_seg' in sample for sample in unlabelled['data_samples'])
+    assert not any(torch.equal(batch['inputs'][0], image) for image in unlabelled['inputs'])
+
+
+def task_loss(config: Config, **hooks: dict) -> torch.Tensor:
+    """The student's own losses in the first step of a training."""
+    config = copy.deepcopy(config)
+    config.train_cfg.max_iters = 1
+    config.default_hooks.pop('unlabelled')
+    config.default_hooks.update(hooks)
+    runner = Runner.from_cfg(config)
+    losses, loss = [], runner.model.loss
+    runner.model.loss = lambda *args: losses.append(loss(*args)) or losses[-1]
+    runner.train()
+    values = [v for name, v in losses[0].items() if name.startswith('student.') and 'loss' in name]
+    return torch.stack([torch.as_tensor(sum(v) if isinstance(v, list) else v) for v in values])
+
+
+def test_larger_unlabelled_images_leave_the_tasks_loss_as_it_is(config, tmp_path):
+    for i in range(3):
+        pixels = torch.randint(0, 256, (200, 300, 3), dtype=torch.uint8).numpy()
+        Image.fromarray(pixels).save(tmp_path / f'{i}.jpg')
+    pack = 'PackDetInputs' if config.default_scope == 'mmdet' else 'PackSegInputs'
+    pipeline = [dict(type='LoadImageFromFile'), dict(type=pack, meta_keys=('img_shape',))]
+    photographs = dict(
+        type='mmkd.ImageFolder', data_prefix=dict(img_path=str(tmp_path)), pipeline=pipeline
+    )
+    loss = task_loss(config, unlabelled=dict(type=HOOK, dataset=photographs))
+    assert torch.equal(loss, task_loss(config))
 
 
 @pytest.mark.parametrize('ratio', [0, -1, True, '1', None, float('nan'), float('inf')])
@@ -90,3 +119,41 @@ def test_unlabelled_folder_is_checked_before_the_teacher_trains(recipe, tmp_path
     with pytest.raises(UserError, match='expected images .*, but it holds none'):
         prepare_teacher(recipe)
     assert not (tmp_path / 'teacher').exists()
+
+
+@pytest.mark.parametrize(
+    'pipeline, message',
+    [
+        (
+            [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')],
+            r"need no labels, but .* fails \(KeyError: 'seg_map_path'\); remove LoadAnnotations",
+        ),
+        ([dict(type='LoadImageFromFile')], 'expected PackSegInputs, or PackDetInputs'),
+    ],
+)
+def test_unlabelled_pipeline_is_tried_before_training(recipe, tmp_path, pipeline, message):
+    Image.new('RGB', (30, 20)).save(tmp_path / 'a.jpg')
+    folder = dict(type='mmkd.ImageFolder', data_prefix=dict(img_path=str(tmp_path)))
+    runner = Runner.from_cfg(recipe)
+    before = torch.get_rng_state()
+    with pytest.raises(UserError, match=rf'^UnlabelledImagesHook.dataset.pipeline: .*{message}'):
+        UnlabelledImagesHook(dict(folder, pipeline=pipeline)).before_train(runner)
+    assert torch.get_rng_state().equal(before)
+
+
+def test_unlabelled_images_larger_than_the_preprocessors_size_are_one_line(recipe):
+    recipe.model.student.data_preprocessor.update(size=(48, 96), size_divisor=None)
+    runner = Runner.from_cfg(recipe)
+    hook = UnlabelledImagesHook(recipe.train_dataloader.dataset)
+    hook.before_train(runner)
+    message = 'pipeline: expected images of at most 48x96, .* got 192x256; end it'
+    with pytest.raises(UserError, match=message):
+        hook.before_train_iter(runner, 0, {})
+
+
+def test_unlabelled_dataset_of_another_type_without_images_is_one_line(recipe, tmp_path):
+    dataset = dict(type='BaseSegDataset', data_prefix=dict(img_path=str(tmp_path)), pipeline=[])
+    with pytest.raises(
+        UserError, match='^UnlabelledImagesHook.dataset=BaseSegDataset: expected im'
+    ):
+        UnlabelledImagesHook(dataset).before_train(Runner.from_cfg(recipe))

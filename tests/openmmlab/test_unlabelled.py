@@ -1,10 +1,12 @@
 import pytest
 import torch
+from mmdet.models import DetDataPreprocessor
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
-from mmkd.openmmlab.unlabelled import split_unlabelled, without_annotations
+from mmkd.openmmlab.tasks import label_maps
+from mmkd.openmmlab.unlabelled import without_annotations
 
 
 def seg_sample() -> SegDataSample:
@@ -14,7 +16,7 @@ def seg_sample() -> SegDataSample:
 
 def test_without_annotations_keeps_metainfo_only():
     bare = without_annotations(seg_sample())
-    assert bare.keys() == [] and bare.img_shape == (4, 6) and bare.unlabelled
+    assert bare.keys() == [] and bare.img_shape == (4, 6)
 
 
 def test_without_annotations_of_a_detector_has_no_box():
@@ -25,16 +27,21 @@ def test_without_annotations_of_a_detector_has_no_box():
     assert len(sample.gt_instances) == 3
 
 
-def test_split_unlabelled_divides_images_and_samples():
-    images, samples = torch.arange(3.0), [seg_sample() for _ in range(3)]
-    samples[1:] = map(without_annotations, samples[1:])
-    labelled, unlabelled = split_unlabelled(images, samples)
-    assert labelled[0].tolist() == [0] and labelled[1] == samples[:1]
-    assert unlabelled[0].tolist() == [1, 2] and unlabelled[1] == samples[1:]
-
-
-@pytest.mark.parametrize('samples', [None, [seg_sample(), seg_sample()], torch.zeros(2)])
-def test_split_unlabelled_leaves_other_batches_alone(samples):
-    images = torch.zeros(2, 3, 4, 6)
-    labelled, unlabelled = split_unlabelled(images, samples)
-    assert labelled[0] is images and labelled[1] is samples and unlabelled is None
+@pytest.mark.parametrize('fixed', [False, True])
+def test_without_annotations_passes_the_preprocessor_of_a_mask_detector(fixed):
+    """Pad masks and maps of classes, for the batch or to a size that is set."""
+    padding = dict(pad_mask=True, pad_seg=True)
+    augment = dict(type='mmdet.BatchFixedSizePad', size=(64, 64), **padding)
+    preprocess = DetDataPreprocessor(
+        pad_size_divisor=32, batch_augments=[augment] if fixed else None, **padding
+    )
+    empty = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
+    sample = DetDataSample(gt_instances=empty, metainfo=dict(img_shape=(20, 30)))
+    raw = dict(inputs=[torch.ones(3, 20, 30)], data_samples=[without_annotations(sample)])
+    batch = preprocess(raw, training=True)
+    (bare,) = batch['data_samples']
+    assert batch['inputs'].shape[2:] == bare.gt_sem_seg.shape == ((64, 64) if fixed else (32, 32))
+    assert len(bare.gt_instances) == 0 and bare.gt_instances.masks.masks.shape[1:] == (
+        bare.gt_sem_seg.shape
+    )
+    assert (bare.gt_sem_seg.sem_seg == 255).all() and label_maps([bare]) is None

@@ -48,8 +48,10 @@ class TeacherViewsHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         model = unwrapped(runner.model)
-        if isinstance(model, Distiller):
-            for image, sample in zip(data_batch['inputs'], data_batch['data_samples'], strict=True):
+        if not isinstance(model, Distiller):
+            return
+        for batch in filter(None, (data_batch, model.unlabelled)):
+            for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True):
                 sample.set_metainfo(dict(teacher_view=model.teacher_views.row(image)))
 
     def after_train(self, runner: Runner) -> None:

@@ -1,12 +1,17 @@
 import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mmkd.distillation.distiller import Distiller
+from mmkd.engine.first_batch import load_first_batch
 from mmkd.engine.wrapping import unwrapped
-from mmkd.errors import UserError, check_number
+from mmkd.errors import UserError, check_number, one_line
+from mmkd.openmmlab.preprocessing import check_size
 from mmkd.openmmlab.unlabelled import without_annotations
 from mmkd.registry import HOOKS
+
+_KEY = 'UnlabelledImagesHook.dataset'
 
 
 @HOOKS.register_module()
@@ -14,10 +19,10 @@ class UnlabelledImagesHook(Hook):
     """Add images without labels to every training batch, for the distillation terms alone.
 
     The labelled images are those of ``train_dataloader``, the same ones with the same augmentation
-    as without this hook. The others come from a loader with as many workers and a seeded, endless
-    shuffle, so training resumes exactly. Each process draws its own. If the training data's sampler
-    has ``views``, so has theirs. Annotations of the second dataset are removed. Runs that do not
-    distil are left alone.
+    and padding as without this hook: the others may have any size. Those come from a loader with as
+    many workers and a seeded, endless shuffle, so training resumes exactly. Each process draws its
+    own. If the training data's sampler has ``views``, so has theirs. Annotations of the second
+    dataset are removed. Runs that do not distil are left alone.
 
     Args:
         dataset: config of a dataset whose items MMSegmentation's or MMDetection's transforms
@@ -25,8 +30,9 @@ class UnlabelledImagesHook(Hook):
         ratio: unlabelled images for each labelled one in a batch.
 
     Raises:
-        UserError: ``ratio`` is not a number above 0; or, before training, it does not make a whole
-            number of images.
+        UserError: ``ratio`` is not a number above 0; before training, it does not make a whole
+            number of images, or the dataset is empty or its first image cannot be loaded; in
+            training, an image is larger than a ``size`` of the student's preprocessor.
     """
 
     # Before StepSeedHook: without workers, loading an image moves the generator that it seeds.
@@ -61,17 +67,56 @@ class UnlabelledImagesHook(Hook):
         )
         # Draw k of the two loaders has different seeds.
         seed = int(np.random.SeedSequence([runner.seed, 1]).generate_state(1)[0])
-        loader = runner.build_dataloader(config, seed=seed)
+        loader = _build(runner, config, seed)
+        _check_first_image(loader)
         loader.sampler.skip(runner.iter * loader.batch_size)
         self._batches = iter(loader)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        if isinstance(unwrapped(runner.model), Distiller):
+        model = unwrapped(runner.model)
+        if isinstance(model, Distiller):
             batch = next(self._batches)
-            data_batch['inputs'] += batch['inputs']
-            data_batch['data_samples'] += map(without_annotations, batch['data_samples'])
+            check_size(batch['inputs'], model.data_preprocessor, f'{_KEY}.pipeline')
+            samples = [without_annotations(sample) for sample in batch['data_samples']]
+            model.unlabelled = dict(inputs=batch['inputs'], data_samples=samples)
 
     def after_train(self, runner: Runner) -> None:
         self._batches = None  # ends its workers
+
+
+def _build(runner: Runner, config: dict, seed: int) -> DataLoader:
+    try:
+        loader = runner.build_dataloader(config, seed=seed)
+    except ValueError as error:
+        # How MMEngine's datasets, which join their annotations, end without any.
+        if 'need at least one array' not in str(error):
+            raise
+        loader = None
+    if loader is None or not len(loader.dataset):
+        raise UserError(
+            f'{_KEY}={config["dataset"]["type"]}: expected images, but it holds none; correct its '
+            'data_root and data_prefix'
+        )
+    return loader
+
+
+def _check_first_image(loader: DataLoader) -> None:
+    """Load an image, because errors in a worker are long, and the loader itself must not move."""
+    try:
+        batch = load_first_batch(loader, count=1)
+    except UserError:
+        raise
+    except Exception as error:  # a transform may raise anything
+        reason = f'{type(error).__name__}: {one_line(error)}'
+        raise UserError(
+            f'{_KEY}.pipeline: expected transforms that need no labels, but loading the first '
+            f'image fails ({reason}); remove LoadAnnotations and what else needs labels, or '
+            'correct it'
+        ) from error
+    if not isinstance(batch, dict) or not {'inputs', 'data_samples'} <= batch.keys():
+        raise UserError(
+            f'{_KEY}.pipeline: expected PackSegInputs, or PackDetInputs for a detector, at its '
+            'end; add it'
+        )
