@@ -82,7 +82,9 @@ def load_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> Any:
     options = dict(map_location=map_location, weights_only=FORCE_SAFE in os.environ)
     is_url = path.startswith(('http://', 'https://'))
     if not is_url and not Path(path).is_file():
-        raise UserError(f'checkpoint {path} does not exist')
+        raise UserError(
+            f'checkpoint {path} does not exist: expected a file of weights; correct the path'
+        )
     if urlparse(path).path.endswith('.safetensors'):
         return _guarded(path, lambda: _read_safetensors(path, is_url, map_location))
     if is_url:

@@ -23,6 +23,7 @@ from mmkd.config.student import is_distillation, model_config
 from mmkd.datasets.class_occurrence import report_absent_classes
 from mmkd.datasets.class_order import check_class_order, classes_of
 from mmkd.distillation.rng import preserve_rng_state
+from mmkd.distillation.teacher import not_trained
 from mmkd.engine.check_load_from import check_load_from
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.folder_lock import exclusive_folder
@@ -64,8 +65,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
         return
     if not train:
         raise UserError(
-            f'model.teacher.checkpoint={checkpoint}: expected a trained teacher; train it with '
-            f'tools/train.py {teacher.config}, or leave out --require-teacher'
+            f'{not_trained(teacher.config, checkpoint)}, or leave out --require-teacher'
         )
     _check_no_circle(config)
     check_trainable(teacher.config, checkpoint)

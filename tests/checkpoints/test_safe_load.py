@@ -108,7 +108,7 @@ def test_load_checkpoint_file_other_file_raises_user_error(tmp_path, content):
 
 
 def test_load_checkpoint_file_missing_file_raises_user_error():
-    with pytest.raises(UserError, match='checkpoint no/such.pth does not exist'):
+    with pytest.raises(UserError, match='no/such.pth does not exist: expected a file of w'):
         load_checkpoint_file('no/such.pth')
 
 
