@@ -32,10 +32,16 @@ def score_bars(summaries: Sequence[Summary]) -> plt.Figure:
     axes.set_yticks(range(len(shown)), [s.name for s in shown])
     values = [value for s in shown for value in s.last if math.isfinite(value)]
     if values:  # zoom in, because runs differ by a few points
-        margin = 0.15 * (max(values) - min(values)) + 0.5
-        axes.set_xlim(max(0.0, min(values) - margin), max(values) + margin)
+        axes.set_xlim(_zoom(values))
         axes.set_xlabel(f'{shown[0].runs[0].metric}, last validation')
     return figure
+
+
+def _zoom(values: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of an axis that shows how ``values`` differ, in per cent or as fractions."""
+    low, high = min(values), max(values)
+    margin = 0.15 * (high - low) or 0.0125 * abs(high) or 0.5  # equal values have no spread
+    return low - margin if low < 0 else max(0.0, low - margin), high + margin
 
 
 def curves(summaries: Sequence[Summary]) -> plt.Figure:

@@ -44,3 +44,19 @@ def test_score_bars_nan_score_leaves_other_bars(finished_run):
     nan = float('nan')
     axes = score_bars(summarise([finished_run('kd', 0, nan), finished_run('at', 0, 40.0)])).axes[0]
     assert axes.get_xlim() == (39.5, 40.5)
+
+
+@pytest.mark.parametrize(
+    'scores, limits',
+    [
+        ((40.0, 50.0), (38.5, 51.5)),
+        ((0.3, 0.4), (0.285, 0.415)),  # fractions
+        ((-5.0, -4.0), (-5.15, -3.85)),
+        ((-1.0, 3.0), (-1.6, 3.6)),
+        ((0.1, 10.1), (0.0, 11.6)),  # no axis below 0 for scores that are not
+        ((0.0, 0.0), (0.0, 0.5)),
+    ],
+)
+def test_score_bars_zoom_in_on_the_scores(finished_run, scores, limits):
+    runs = [finished_run(name, 0, score) for name, score in zip('ab', scores, strict=True)]
+    assert score_bars(summarise(runs)).axes[0].get_xlim() == pytest.approx(limits)
