@@ -1,7 +1,10 @@
+import argparse
+
 import pytest
 from mmengine.config import Config
 
 from mmkd.config.load import load_config
+from mmkd.config.options import ConfigOptions, merge_options
 from mmkd.errors import UserError
 from mmkd.experiments.equal_time import stretch_training
 from mmkd.experiments.run import plan_runs
@@ -49,3 +52,49 @@ def test_plan_runs_at_equal_time_needs_a_baseline(tmp_path):
     message = '--equal-time=1.5: expected a config that does not distil'
     with pytest.raises(UserError, match=message):
         plan_runs(['configs/segformer_fastscnn_freq.py'], [0], [], tmp_path, equal_time=1.5)
+
+
+def test_stretch_training_moves_what_hooks_switch():
+    config = load_config('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py')
+    options = stretch_training(config, 1.5)
+    merge_options(config, dict(_parsed(options)))
+    (switch,) = [h for h in config.custom_hooks if h['type'] == 'PipelineSwitchHook']
+    assert config.train_cfg.max_epochs == 450
+    assert switch.switch_epoch == 420  # twenty epochs of 300 before the end, thirty of 450
+    assert [tuple(pair) for pair in config.train_cfg.dynamic_intervals] == [(420, 1)]
+
+
+def _parsed(options):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+    return parser.parse_args(['--cfg-options', *options]).cfg_options
+
+
+@pytest.mark.parametrize('begin', [0, 3])
+def test_stretch_training_one_cycle_reaches_the_end(begin):
+    cycle = dict(type='OneCycleLR', eta_max=0.1, by_epoch=False, begin=begin, end=begin + 7)
+    config = Config(
+        dict(
+            train_cfg=dict(max_iters=begin + 7),
+            train_dataloader=dict(dataset=dict()),
+            param_scheduler=[dict(cycle, total_steps=7)],
+        )
+    )
+    config.merge_from_dict(dict(_parsed(stretch_training(config, 1.5))))
+    (longer,) = config.param_scheduler
+    assert longer.total_steps == longer.end - longer.begin
+    assert longer.end == config.train_cfg.max_iters == round(1.5 * (begin + 7))
+
+
+@pytest.mark.parametrize(
+    'part, message',
+    [
+        (dict(param_scheduler=dict(type='ExponentialLR', gamma=0.9)), 'param_scheduler.gamma=0.9'),
+        (dict(custom_hooks=[dict(type='X', warm_iters=5)]), 'custom_hooks.0.warm_iters=5'),
+        (dict(default_hooks=dict(x=dict(type='X', stop_epoch=5))), 'default_hooks.x.stop_epoch=5'),
+    ],
+)
+def test_stretch_training_refuses_what_it_cannot_stretch(part, message):
+    loop = dict(train_cfg=dict(max_iters=10), train_dataloader=dict(dataset=dict()))
+    with pytest.raises(UserError, match=f'{message}: expected one of begin, end'):
+        stretch_training(Config(loop | part), 1.5)
