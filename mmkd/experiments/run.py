@@ -93,6 +93,11 @@ class Run:
     def distilled(self) -> bool:
         return self.teacher is not None
 
+    @property
+    def sign(self) -> int:
+        """1 if a greater value of the metric is the better one, -1 if a smaller one is."""
+        return -1 if self.rule == 'less' else 1
+
     def best(self, scores: Iterable[float]) -> float:
         """Return the best finite value of the run's metric, NaN if there is none."""
         known = [score for score in scores if math.isfinite(score)]
@@ -347,7 +352,7 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
         if not config.get(key):
             raise UserError(f'{path}: expected {key}; runs are compared by their last validation')
     hook = config.get('default_hooks', {}).get('checkpoint') or {}
-    metric = hook.get('save_best')
+    metric = _only(hook.get('save_best'))
     if not isinstance(metric, str) or metric == 'auto':
         raise UserError(
             f'{path}: default_hooks.checkpoint.save_best={metric!r}: expected the name of the '
@@ -385,7 +390,7 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
         by_epoch=by_epoch,
         commit=_own_commit(),
         setup=setup,
-        rule=_rule(metric, hook.get('rule')),
+        rule=_checked_rule(path, metric, hook.get('rule')),
     )
 
 
@@ -400,6 +405,21 @@ def _own_commit() -> str:
         return f'v{__version__}'
     # An installed mmkd may lie in the repository of its user.
     return commit if Path(top).resolve() == ROOT else f'v{__version__}'
+
+
+def _only(value: object) -> object:
+    """Return the item of a list of one, which MMEngine takes for the item itself."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def _checked_rule(path: str, metric: str, rule: object) -> str:
+    found = _rule(metric, _only(rule))
+    if found not in ('greater', 'less'):
+        raise UserError(
+            f"{path}: default_hooks.checkpoint.rule={rule!r}: expected 'greater' or 'less'; "
+            'give one of them, or none'
+        )
+    return found
 
 
 def _rule(metric: str, rule: str | None) -> str:

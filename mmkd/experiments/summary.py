@@ -94,12 +94,11 @@ def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
         and other.scores
         and same_processes(summary, other)
     ]
-    sign = -1 if first.rule == 'less' else 1
 
     def rank(other: Summary) -> tuple[int, float]:
         common = summary.scores.keys() & other.scores.keys()
         known = [other.scores[seed] for seed in common or other.scores]
-        return len(common), sign * mean(known)
+        return len(common), first.sign * mean(known)
 
     return max(candidates, key=rank, default=None)
 

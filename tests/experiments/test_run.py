@@ -333,3 +333,28 @@ def test_own_commit_in_any_folder_is_mmkds(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, 'ROOT', tmp_path / 'site-packages')
     (tmp_path / 'site-packages').mkdir()
     assert run_module._own_commit() == f'v{__version__}'
+
+
+@pytest.mark.parametrize('rule', ['less', 'greater'])
+def test_plan_runs_lists_of_one_are_their_item(tmp_path, rule):
+    key = 'default_hooks.checkpoint'
+    options = [f'{key}.rule=[{rule}]', f'{key}.save_best=[mIoU]']
+    (run,) = plan_runs(['configs/students/fast_scnn_streets.py'], [0], options, tmp_path)
+    assert (run.rule, run.metric) == (rule, 'mIoU')
+    assert hash(run) and run.setup['metric'] == 'mIoU'
+    run.note()
+    assert load_run(run.folder) == run
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('rule=bigger', "rule='bigger': expected 'greater' or 'less'"),
+        ('rule=[less,less]', r"rule=\['less', 'less'\]: expected 'greater' or 'less'"),
+        ('save_best=[mIoU,mAcc]', r"save_best=\['mIoU', 'mAcc'\]: expected the name"),
+    ],
+)
+def test_plan_runs_rule_or_metric_that_is_none_is_rejected(tmp_path, option, message):
+    options = [f'default_hooks.checkpoint.{option}']
+    with pytest.raises(UserError, match=message):
+        plan_runs(['configs/students/fast_scnn_streets.py'], [0], options, tmp_path)

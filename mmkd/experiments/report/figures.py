@@ -86,7 +86,8 @@ def pictures_section(
 def _first_pair(shown: Sequence[Summary], roles: Mapping[str, str]) -> tuple[str, str]:
     """Return the first pair to show: the best baseline, and the best distilled student."""
     best = {}
-    for summary in sorted((s for s in shown if s.last), key=lambda s: mean(s.last)):
+    scored = [summary for summary in shown if summary.last]
+    for summary in sorted(scored, key=lambda s: s.runs[0].sign * mean(s.last)):
         best[roles[summary.name]] = f'run {summary.name}'
     right = best.get('distilled', 'truth')
     return best.get('baseline') or best.get('teacher') or 'input', right

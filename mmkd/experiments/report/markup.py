@@ -5,6 +5,7 @@ from html import escape
 
 from mmkd.experiments.run import Run
 from mmkd.experiments.summary import Summary
+from mmkd.experiments.verdict import Gain
 
 
 def role(summary: Summary, summaries: Sequence[Summary]) -> str:
@@ -18,11 +19,16 @@ def role(summary: Summary, summaries: Sequence[Summary]) -> str:
     return 'baseline' if same else 'other'
 
 
-def signed(value: float | None, tag: str, places: int = 2) -> str:
-    """Return a difference with sign and colour in an element ``tag``; an empty string for None."""
-    if value is None:
+def signed(found: Gain | None, tag: str, places: int = 2) -> str:
+    """Return a mean difference with sign, and colour by whether it is for the better, in ``tag``.
+
+    Returns:
+        An empty string for None.
+    """
+    if found is None:
         return ''
-    return f'<{tag} class="{"up" if value >= 0 else "down"}">{value:+.{places}f}</{tag}>'
+    colour = 'up' if found.sign * found.mean >= 0 else 'down'
+    return f'<{tag} class="{colour}">{found.mean:+.{places}f}</{tag}>'
 
 
 def named(name: str) -> str:

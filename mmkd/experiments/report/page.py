@@ -82,8 +82,7 @@ def _tiles(summaries: Sequence[Summary], roles: Mapping[str, str]) -> str:
         scored = [s for s in summaries if roles[s.name] == kind and s.last]
         if not scored:
             continue
-        choose = min if scored[0].runs[0].rule == 'less' else max
-        best = choose(scored, key=lambda s: mean(s.last))
+        best = max(scored, key=lambda s: s.runs[0].sign * mean(s.last))
         found, places = gain(best, summaries), decimals(best, summaries)
         part = f', difference over {found.part}' if found and found.part else ''
         label = _KINDS[kind]
@@ -92,7 +91,7 @@ def _tiles(summaries: Sequence[Summary], roles: Mapping[str, str]) -> str:
         tiles.append(
             f'<div class="tile"><div class="label">{label}</div>'
             f'<div class="value">{mean(best.last):.{places - 1}f}'
-            f'{signed(found and found.mean, "small", places)}</div>'
+            f'{signed(found, "small", places)}</div>'
             f'<div class="name">{named(best.name)}{part}</div></div>'
         )
     return ''.join(tiles)

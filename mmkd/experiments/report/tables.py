@@ -165,7 +165,7 @@ def _gap(found: Gain | None, places: int) -> str:
     if found is None:
         return '–'
     part = f'<span class="role">{found.part}</span>' if found.part else ''
-    return signed(found.mean, 'span', places) + part
+    return signed(found, 'span', places) + part
 
 
 def _note(
