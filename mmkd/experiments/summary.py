@@ -79,10 +79,9 @@ def summarise(runs: Sequence[Run]) -> list[Summary]:
 def baseline(summary: Summary, summaries: Sequence[Summary]) -> Summary | None:
     """Return the training of the same student without a teacher, or None.
 
-    It has the same initial weights, data and length, and saw as many images, which grow with the
-    number of processes. Of several, for example with other learning
-    rates, it is one with the most seeds in common, and of those the best on these seeds, so that a
-    gain is never overstated.
+    It has the same initial weights, data and length, and trained in as many processes. Of several,
+    for example with other learning rates, it is one with the most seeds in common, and of those the
+    best on these seeds, so that a gain is never overstated.
     """
     first = summary.runs[0]
     candidates = [
