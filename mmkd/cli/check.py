@@ -9,7 +9,6 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -23,7 +22,7 @@ from mmkd.analysis.training_step import training_steps
 from mmkd.checkpoints.load_weights import load_weights
 from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.cli.arguments import config_parser, load_config_from_args, positive
-from mmkd.config.checks import check_dataloaders, settle_worker_options
+from mmkd.config.checks import check_dataloaders, metric_rule, settle_worker_options
 from mmkd.config.student import innermost_dataset, is_distillation
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.gradient_share import GradientShare
@@ -79,12 +78,7 @@ def smaller_is_better(config: Config, metric: str) -> bool:
     if isinstance(rule, list):
         rules = dict(zip(_chosen_by(config), rule, strict=False))
         rule = next((rules[full] for full in rules if _is_metric(metric, full)), None)
-    if rule is None:
-        try:
-            rule = CheckpointHook(save_best=metric).rules[0]
-        except ValueError:  # a metric that MMEngine does not know
-            rule = 'greater'
-    return rule == 'less'
+    return metric_rule(metric, rule) == 'less'
 
 
 def _checkpoint_hook(config: Config) -> dict:

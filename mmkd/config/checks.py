@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmkd.config.student import is_distillation
@@ -337,6 +338,24 @@ def check_best_metric(config: Config) -> None:
 
 def _checkpoint_hook(config: Config) -> dict:
     return (config.get('default_hooks') or {}).get('checkpoint') or {}
+
+
+def metric_rule(metric: str, rule: str | None = None) -> str:
+    """Return which values of a metric are better, as MMEngine's ``CheckpointHook`` decides it.
+
+    Args:
+        metric: Its name.
+        rule: The hook's ``rule`` for it, which decides if it is given.
+
+    Returns:
+        ``greater`` or ``less``; or ``rule``, as it is given.
+    """
+    if rule is None:
+        try:
+            rule = CheckpointHook(save_best=str(metric)).rules[0]
+        except ValueError:  # a metric that MMEngine does not know
+            rule = 'greater'
+    return rule
 
 
 def has_best_checkpoint_hook(config: Config) -> bool:

@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
 
 from mmkd.checkpoints.atomic_files import find_last_checkpoint, write_atomically
-from mmkd.config.checks import has_best_checkpoint_hook
+from mmkd.config.checks import has_best_checkpoint_hook, metric_rule
 from mmkd.config.fingerprint import fingerprint
 from mmkd.config.load import ROOT, load_config, load_work_dir_config
 from mmkd.config.options import ConfigOptions, merge_options
@@ -176,7 +175,7 @@ def load_run(folder: Path) -> Run:
             f'{path} is of another version of mmkd: expected this one; remove the folder '
             'or choose another'
         )
-    facts = dict(setup={}, rule=_rule(facts['metric'], None)) | facts
+    facts = dict(setup={}, rule=metric_rule(facts['metric'])) | facts
     for key, fits in _FITS.items():
         if not fits(facts[key]):
             raise UserError(
@@ -413,23 +412,13 @@ def _only(value: object) -> object:
 
 
 def _checked_rule(path: str, metric: str, rule: object) -> str:
-    found = _rule(metric, _only(rule))
+    found = metric_rule(metric, _only(rule))
     if found not in ('greater', 'less'):
         raise UserError(
             f"{path}: default_hooks.checkpoint.rule={rule!r}: expected 'greater' or 'less'; "
             'give one of them, or none'
         )
     return found
-
-
-def _rule(metric: str, rule: str | None) -> str:
-    """Return which values of a metric are better, as MMEngine's ``CheckpointHook`` decides it."""
-    if rule is None:
-        try:
-            rule = CheckpointHook(save_best=str(metric)).rules[0]
-        except ValueError:  # a metric that MMEngine does not know
-            rule = 'greater'
-    return rule
 
 
 def _first_load_from(folder: Path) -> str | None:

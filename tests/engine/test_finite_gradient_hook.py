@@ -115,7 +115,7 @@ def test_finite_gradient_hook_bad_action_raises_user_error():
 
 
 def test_finite_gradient_hook_ignores_steps_dropped_by_scaler(recipe):
-    """A fused optimiser is asked for the step all the same, with a word that it is none."""
+    """The scaler still calls a fused optimiser, and tells it to skip the step."""
     recipe.optim_wrapper.optimizer.fused = True
     runner = Runner.from_cfg(recipe)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
