@@ -3,7 +3,7 @@
 _base_ = [
     '_base_/datasets/camvid_192x256_new_street.py',
     '_base_/distillers/fast_scnn_pkd.py',
-    '_base_/schedules/camvid_batch_4.py',
+    '_base_/schedules/camvid_new_street.py',
     '_base_/camvid_unlabelled_runtime.py',
 ]
 model = dict(

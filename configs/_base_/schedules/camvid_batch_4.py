@@ -1,4 +1,4 @@
-# Batches of 4, from random weights: 177 times 67 labelled images, or 45 times 266.
+# Batches of 4, from random weights: 177 times 67 labelled images.
 _base_ = './quick.py'
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=1e-6, end=2970, by_epoch=False)]
