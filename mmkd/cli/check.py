@@ -22,7 +22,12 @@ from mmkd.analysis.training_step import training_steps
 from mmkd.checkpoints.load_weights import load_weights
 from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.cli.arguments import config_parser, load_config_from_args, positive
-from mmkd.config.checks import check_dataloaders, metric_rule, settle_worker_options
+from mmkd.config.checks import (
+    check_dataloaders,
+    checkpoint_hook,
+    metric_rule,
+    settle_worker_options,
+)
 from mmkd.config.student import innermost_dataset, is_distillation
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.gradient_share import GradientShare
@@ -74,20 +79,16 @@ def score(network: nn.Module, config: Config, count: int) -> tuple[str, float]:
 
 def smaller_is_better(config: Config, metric: str) -> bool:
     """Return whether a smaller value of a metric is better, as the checkpoint hook decides it."""
-    rule = _checkpoint_hook(config).get('rule')
+    rule = checkpoint_hook(config).get('rule')
     if isinstance(rule, list):
         rules = dict(zip(_chosen_by(config), rule, strict=False))
         rule = next((rules[full] for full in rules if _is_metric(metric, full)), None)
     return metric_rule(metric, rule) == 'less'
 
 
-def _checkpoint_hook(config: Config) -> dict:
-    return (config.get('default_hooks') or {}).get('checkpoint') or {}
-
-
 def _chosen_by(config: Config) -> list[str | None]:
     """Return the names of the metrics that choose the best checkpoint."""
-    best = _checkpoint_hook(config).get('save_best')
+    best = checkpoint_hook(config).get('save_best')
     return best if isinstance(best, list) else [best]
 
 

@@ -291,7 +291,7 @@ def check_accumulation(config: Config) -> None:
     Raises:
         UserError: The interval of checkpoints or of validations does not fit the accumulation.
     """
-    hook = _checkpoint_hook(config)
+    hook = checkpoint_hook(config)
     counts = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
     if hook and counts > 1 and hook.get('by_epoch', True):
         raise UserError(
@@ -315,7 +315,7 @@ def check_kept_checkpoints(config: Config) -> None:
     Raises:
         UserError: ``CheckpointHook`` keeps only one checkpoint.
     """
-    if _checkpoint_hook(config).get('max_keep_ckpts') == 1:
+    if checkpoint_hook(config).get('max_keep_ckpts') == 1:
         raise UserError(
             'default_hooks.checkpoint.max_keep_ckpts=1: expected an integer >= 2, or -1 for all; '
             'MMEngine deletes the oldest checkpoint before it writes the next'
@@ -328,7 +328,7 @@ def check_best_metric(config: Config) -> None:
     Raises:
         UserError: ``CheckpointHook`` keeps a best checkpoint for each of several metrics.
     """
-    best = _checkpoint_hook(config).get('save_best')
+    best = checkpoint_hook(config).get('save_best')
     if isinstance(best, list) and len(best) > 1 and has_best_checkpoint_hook(config):
         raise UserError(
             f'default_hooks.checkpoint.save_best={best}: expected one metric, which chooses '
@@ -336,7 +336,8 @@ def check_best_metric(config: Config) -> None:
         )
 
 
-def _checkpoint_hook(config: Config) -> dict:
+def checkpoint_hook(config: Config) -> dict:
+    """Return the config of the hook that writes checkpoints, empty if there is none."""
     return (config.get('default_hooks') or {}).get('checkpoint') or {}
 
 

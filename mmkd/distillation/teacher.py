@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 import torch
 from mmengine.device import get_device
@@ -15,7 +14,6 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from mmkd.checkpoints.load_weights import check_finite
-from mmkd.config.load import load_config
 from mmkd.distillation.recording import Recording, record
 from mmkd.distillation.tap import INPUT_GRADIENT, Tap
 from mmkd.distillation.teacher_inputs import TeacherInputs
@@ -74,7 +72,6 @@ class Teacher:
     ) -> None:
         source = dict(config=config, huggingface=huggingface, timm=timm, type=type)
         source |= dict(checkpoint=checkpoint, arguments=arguments, mean=mean, std=std)
-        check_trained(config, checkpoint)
         built = build_teacher_network(source)
         self._weights_source = weights_source(source)
         self.inputs = TeacherInputs(
@@ -212,24 +209,3 @@ def _shard(network: nn.Module, device: str) -> None:
     fully_shard(network, mesh=mesh, reshard_after_forward=True)
     own = sum(p.to_local().numel() for p in network.parameters())
     print_log(f'the teacher is sharded: {own} of {total} weights in each process', 'current')
-
-
-def check_trained(config: str | None, checkpoint: str | None) -> None:
-    """Check that the weights of a teacher that has a config of its own are there; URLs pass.
-
-    Raises:
-        UserError: They are not; the message tells how to train them.
-    """
-    if config is None or checkpoint is None or '://' in checkpoint:
-        return
-    if not Path(checkpoint).expanduser().is_file():
-        load_config(config)  # so that a config that does not exist is named first
-        raise UserError(not_trained(config, checkpoint))
-
-
-def not_trained(config: str, checkpoint: str) -> str:
-    """Return the message about a teacher whose weights are missing."""
-    fix = 'correct the path'
-    if Path(checkpoint).name == 'best.pth':  # as a training names it
-        fix = f"run 'mmkd train {config} --work-dir {Path(checkpoint).parent}' first"
-    return f'model.teacher.checkpoint={checkpoint}: expected a trained teacher; {fix}'

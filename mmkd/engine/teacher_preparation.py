@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from mmkd.config.checks import (
     check_training,
+    checkpoint_hook,
     has_best_checkpoint_hook,
     settle_worker_options,
 )
@@ -23,7 +24,6 @@ from mmkd.config.student import is_distillation, model_config
 from mmkd.datasets.class_occurrence import report_absent_classes
 from mmkd.datasets.class_order import check_class_order, classes_of
 from mmkd.distillation.rng import preserve_rng_state
-from mmkd.distillation.teacher import not_trained
 from mmkd.engine.check_load_from import check_load_from
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.folder_lock import exclusive_folder
@@ -36,6 +36,7 @@ from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 from mmkd.teachers import check_teacher_keys, check_weights_exist, teacher_kind
+from mmkd.teachers.keys import missing_weights
 
 
 def prepare_teacher(config: Config, *, train: bool = True) -> None:
@@ -64,9 +65,7 @@ def prepare_teacher(config: Config, *, train: bool = True) -> None:
     if teacher_is_ready(checkpoint):
         return
     if not train:
-        raise UserError(
-            f'{not_trained(teacher.config, checkpoint)}, or leave out --require-teacher'
-        )
+        raise UserError(f'{missing_weights(teacher)}, or leave out --require-teacher')
     _check_no_circle(config)
     check_trainable(teacher.config, checkpoint)
     _dry_run_training(config)
@@ -109,7 +108,7 @@ def check_trainable(config: str, checkpoint: str) -> None:
             f'which training {config} produces'
         )
     own = load_config(config)
-    hook = (own.get('default_hooks') or {}).get('checkpoint') or {}
+    hook = checkpoint_hook(own)
     if not own.get('val_cfg') or not has_best_checkpoint_hook(own) or not hook.get('save_best'):
         raise UserError(
             f'{config}: expected val_cfg, and default_hooks with checkpoint.save_best and '

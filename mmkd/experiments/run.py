@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmkd.checkpoints.atomic_files import find_last_checkpoint, write_atomically
-from mmkd.config.checks import has_best_checkpoint_hook, metric_rule
+from mmkd.config.checks import checkpoint_hook, has_best_checkpoint_hook, metric_rule
 from mmkd.config.fingerprint import fingerprint
 from mmkd.config.load import ROOT, load_config, load_work_dir_config
 from mmkd.config.options import ConfigOptions, merge_options
@@ -350,7 +350,7 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
     for key in ('train_dataloader', 'val_dataloader'):
         if not config.get(key):
             raise UserError(f'{path}: expected {key}; runs are compared by their last validation')
-    hook = config.get('default_hooks', {}).get('checkpoint') or {}
+    hook = checkpoint_hook(config)
     metric = _only(hook.get('save_best'))
     if not isinstance(metric, str) or metric == 'auto':
         raise UserError(

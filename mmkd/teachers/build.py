@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmkd.checkpoints.load_weights import extract_state_dict, load_weights
@@ -42,7 +43,9 @@ def build_teacher_network(teacher: Mapping) -> TeacherNetwork:
     path = teacher_weights(teacher)
     source = weights_source(teacher)
     if kind == 'config':
-        built = _from_config(teacher['config'])
+        config = load_config(teacher['config'])  # one that does not exist is named first
+        check_weights_exist(teacher)
+        built = _from_config(config)
         load_weights(built.network, load_checkpoint_file(path), source, finite=False)
         return built
     if kind == 'huggingface':
@@ -60,8 +63,7 @@ def build_teacher_network(teacher: Mapping) -> TeacherNetwork:
     return TeacherNetwork(network, preprocessor)
 
 
-def _from_config(name: str) -> TeacherNetwork:
-    config = load_config(name)
+def _from_config(config: Config) -> TeacherNetwork:
     model = model_config(config)
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         network = MODELS.build(model)

@@ -92,9 +92,18 @@ def check_weights_exist(teacher: Mapping) -> None:
     """
     path = teacher_weights(teacher)
     if '://' not in path and not Path(path).expanduser().is_file():
-        raise UserError(
-            f'{weights_source(teacher)} does not exist: expected weights; correct the path'
-        )
+        raise UserError(missing_weights(teacher))
+
+
+def missing_weights(teacher: Mapping) -> str:
+    """Return the message about weights that are not there; of a config's, how to train them."""
+    source, path = weights_source(teacher), Path(teacher_weights(teacher))
+    if teacher_kind(teacher) != 'config':
+        return f'{source} does not exist: expected weights; correct the path'
+    fix = 'correct the path'
+    if path.name == 'best.pth':  # as a training names it
+        fix = f"run 'mmkd train {teacher['config']} --work-dir {path.parent}' first"
+    return f'{source}: expected a trained teacher; {fix}'
 
 
 def weights_source(teacher: Mapping) -> str:
