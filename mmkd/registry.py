@@ -60,6 +60,12 @@ HOOKS = Registry('hook', parent=_root.HOOKS, scope='mmkd', locations=['mmkd.engi
 DATA_SAMPLERS = Registry(
     'data sampler', parent=_root.DATA_SAMPLERS, scope='mmkd', locations=['mmkd.datasets']
 )
+OPTIM_WRAPPERS = Registry(
+    'optimizer wrapper',
+    parent=_root.OPTIM_WRAPPERS,
+    scope='mmkd',
+    locations=['mmkd.engine'],
+)
 METRICS = Registry('metric', parent=_root.METRICS, scope='mmkd', locations=['mmkd.metrics'])
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import torch
+from mmengine.device import get_device
 
 from mmkd.cli.arguments import add_launcher_argument, config_parser, load_config_from_args
 from mmkd.config.checks import check_training, settle_worker_options
@@ -12,14 +12,15 @@ from mmkd.engine.folder_lock import exclusive_folder
 from mmkd.engine.launch import resume_from_work_dir, set_launcher, show_progress
 from mmkd.engine.teacher_preparation import prepare_teacher
 from mmkd.engine.work_dir import check_work_dir
-from mmkd.errors import UserError
 
 
 def main() -> None:
     parser = config_parser(__doc__)
     add_launcher_argument(parser)
     parser.add_argument('--resume', action='store_true', help="resume work dir's last checkpoint")
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU'
+    )
     parser.add_argument(
         '--require-teacher',
         action='store_true',
@@ -30,10 +31,13 @@ def main() -> None:
     if args.resume:
         resume_from_work_dir(config)
     if args.amp:
-        if not torch.cuda.is_available():
-            raise UserError('--amp: expected a GPU; MMEngine trains in full precision on a CPU')
-        config.optim_wrapper.type = 'AmpOptimWrapper'
-        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        if get_device() == 'cpu':
+            config.optim_wrapper.type = 'mmkd.CpuAmpOptimWrapper'
+            for key in ('loss_scale', 'dtype'):  # of AmpOptimWrapper
+                config.optim_wrapper.pop(key, None)
+        else:
+            config.optim_wrapper.type = 'AmpOptimWrapper'
+            config.optim_wrapper.setdefault('loss_scale', 'dynamic')
     settle_worker_options(config)
     check_training(config)
     check_work_dir(config)

@@ -161,13 +161,17 @@ def check_optimizer(config: Config) -> None:
 
     Raises:
         UserError: a learning rate is negative or not finite, ``accumulative_counts`` is not a
-            number of batches, or mixed precision is asked for without a GPU.
+            number of batches, or ``type`` is mixed precision for the other kind of device.
     """
     wrapper = config.get('optim_wrapper') or {}
-    if _type_name(wrapper) == 'AmpOptimWrapper' and get_device() == 'cpu':
+    kind, on_cpu = _type_name(wrapper), get_device() == 'cpu'
+    if kind == 'AmpOptimWrapper' and on_cpu:
         raise UserError(
-            'optim_wrapper.type=AmpOptimWrapper: expected a GPU; MMEngine trains in full precision '
-            "on a CPU, so set type='OptimWrapper'"
+            "optim_wrapper.type=AmpOptimWrapper: expected a GPU; set 'mmkd.CpuAmpOptimWrapper'"
+        )
+    if kind == 'CpuAmpOptimWrapper' and not on_cpu:
+        raise UserError(
+            "optim_wrapper.type=CpuAmpOptimWrapper: expected a CPU; set 'AmpOptimWrapper'"
         )
     counts = wrapper.get('accumulative_counts', 1)
     if type(counts) is not int or counts < 1:

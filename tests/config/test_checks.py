@@ -96,12 +96,21 @@ def test_check_loops_without_validation_is_accepted(recipe):
     check_loops(recipe)
 
 
-def test_check_optimizer_mixed_precision_needs_a_gpu(monkeypatch):
-    config = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', optimizer=dict(type='SGD'))))
-    monkeypatch.setattr(checks, 'get_device', lambda: 'cuda')
+@pytest.mark.parametrize(
+    'kind, device, other, fix',
+    [
+        ('AmpOptimWrapper', 'cuda', 'cpu', "a GPU; set 'mmkd.CpuAmpOptimWrapper'"),
+        ('mmkd.CpuAmpOptimWrapper', 'cpu', 'cuda', "a CPU; set 'AmpOptimWrapper'"),
+    ],
+)
+def test_check_optimizer_mixed_precision_is_for_one_device(monkeypatch, kind, device, other, fix):
+    config = Config(dict(optim_wrapper=dict(type=kind, optimizer=dict(type='SGD'))))
+    monkeypatch.setattr(checks, 'get_device', lambda: device)
     check_optimizer(config)
-    monkeypatch.setattr(checks, 'get_device', lambda: 'cpu')
-    with pytest.raises(UserError, match='optim_wrapper.type=AmpOptimWrapper: expected a GPU'):
+    monkeypatch.setattr(checks, 'get_device', lambda: other)
+    with pytest.raises(
+        UserError, match=f'optim_wrapper.type={kind.split(".")[-1]}: expected {fix}'
+    ):
         check_optimizer(config)
 
 

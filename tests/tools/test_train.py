@@ -20,6 +20,7 @@ from mmkd.config.load import load_config
 from mmkd.datasets.camvid_classes import CLASSES
 from mmkd.engine.folder_lock import lock_folder
 from mmkd.engine.hooks import BestCheckpointHook
+from mmkd.losses import FrequencyAttentionLoss
 from mmkd.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,23 @@ def untrained(recipe_file, teacher_files, tmp_path, monkeypatch):
     text = recipe_file.read_text().replace(teacher_files[1], 'work_dirs/teacher/best.pth')
     recipe_file.write_text(text)
     return recipe_file
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='is about a CPU')
+def test_train_amp_on_a_cpu_computes_in_bfloat16(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    types = set()
+    monkeypatch.setattr(
+        FrequencyAttentionLoss,
+        'forward',
+        lambda self, student, teacher: types.add(student.dtype) or student.float().mean(),
+    )
+    # A config for GPUs names the scale of AmpOptimWrapper.
+    args = ['--amp', '--cfg-options', 'optim_wrapper.loss_scale=512.0']
+    assert command(monkeypatch, 'train', recipe_file, *args) == 0
+    assert torch.bfloat16 in types
+    student = load_checkpoint_file('work_dirs/recipe/best.pth')['state_dict']
+    assert {w.dtype for w in student.values() if w.is_floating_point()} == {torch.float32}
 
 
 def test_train_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
@@ -387,7 +405,6 @@ def test_evaluation_scores_the_student(recipe_file, tmp_path, monkeypatch, capfd
         (['configs/_base_/datasets/camvid.py'], 'datasets/camvid.py: expected a model'),
         (['{recipe}', '--launcher', 'slurm'], '--launcher slurm: expected a GPU'),
         (['{recipe}', '--launcher', 'pytorch'], '--launcher pytorch: expected a GPU or a start by'),
-        (['{recipe}', '--amp'], '--amp: expected a GPU'),
         (
             ['{recipe}', '--cfg-options', 'model.teacher.checkpoint=a/b.pth'],
             'model.teacher.checkpoint=a/b.pth: expected an existing file',
