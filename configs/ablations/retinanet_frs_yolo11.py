@@ -1,0 +1,16 @@
+# The same where the teacher sees objects: squared differences, weighted by feature richness.
+_base_ = './retinanet_pkd_yolo11.py'
+pyramid = ['neck[0]', 'neck[1]', 'neck[2]']
+model = dict(
+    distill=dict(
+        _delete_=True,
+        feature=dict(
+            student=pyramid,
+            teacher=pyramid,
+            loss_inputs=dict(scores=['bbox_head[0][0]', 'bbox_head[0][1]', 'bbox_head[0][2]']),
+            adapter=dict(type='Conv2d', kernel_size=3, padding=1),
+            loss=dict(type='FRSFeatureLoss'),
+            weight=dict(type='gradient_share', share=0.5),
+        ),
+    ),
+)
