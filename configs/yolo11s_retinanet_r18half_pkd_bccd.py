@@ -1,5 +1,5 @@
 # RetinaNet-R18half under the normalised pyramid of a YOLO11s, at the strides that both have.
-_base_ = '../retinanet_r18_r18half_frs_bccd.py'
+_base_ = './retinanet_r18_r18half_frs_bccd.py'
 feature = dict(loss=dict(type='PKDLoss'), adapter=dict(type='Conv2d', kernel_size=1), weight=4.0)
 model = dict(
     teacher=dict(

@@ -1,5 +1,5 @@
-# The same where the teacher sees objects: squared differences, weighted by feature richness.
-_base_ = './retinanet_pkd_yolo11.py'
+# Squared differences where the teacher sees objects, in place of normalised features.
+_base_ = '../yolo11s_retinanet_r18half_pkd_bccd.py'
 pyramid = ['neck[0]', 'neck[1]', 'neck[2]']
 model = dict(
     distill=dict(
