@@ -25,6 +25,14 @@ _BACKEND_MODULES = dict(
     DVCLiveVisBackend=('dvclive',),
     AimVisBackend=('aim',),
 )
+# By MMEngine's name of the device. On others AmpOptimWrapper ends in an assertion.
+_MIXED_PRECISION = dict(
+    cpu='mmkd.CpuAmpOptimWrapper',
+    cuda='AmpOptimWrapper',
+    npu='AmpOptimWrapper',
+    mlu='AmpOptimWrapper',
+    musa='AmpOptimWrapper',
+)
 _SECTIONS = (
     'model',
     'train_dataloader',
@@ -161,17 +169,15 @@ def check_optimizer(config: Config) -> None:
 
     Raises:
         UserError: a learning rate is negative or not finite, ``accumulative_counts`` is not a
-            number of batches, or ``type`` is mixed precision for the other kind of device.
+            number of batches, or ``type`` is mixed precision for another kind of device.
     """
     wrapper = config.get('optim_wrapper') or {}
-    kind, on_cpu = _type_name(wrapper), get_device() == 'cpu'
-    if kind == 'AmpOptimWrapper' and on_cpu:
+    kind, device = _type_name(wrapper), get_device()
+    expected = _MIXED_PRECISION.get(device, 'OptimWrapper')
+    if kind in ('AmpOptimWrapper', 'CpuAmpOptimWrapper') and kind != expected.split('.')[-1]:
+        flag = '' if device in _MIXED_PRECISION else ' and leave out --amp'
         raise UserError(
-            "optim_wrapper.type=AmpOptimWrapper: expected a GPU; set 'mmkd.CpuAmpOptimWrapper'"
-        )
-    if kind == 'CpuAmpOptimWrapper' and not on_cpu:
-        raise UserError(
-            "optim_wrapper.type=CpuAmpOptimWrapper: expected a CPU; set 'AmpOptimWrapper'"
+            f'optim_wrapper.type={kind}: expected {expected!r} on {device!r}; set that{flag}'
         )
     counts = wrapper.get('accumulative_counts', 1)
     if type(counts) is not int or counts < 1:

@@ -97,21 +97,31 @@ def test_check_loops_without_validation_is_accepted(recipe):
 
 
 @pytest.mark.parametrize(
-    'kind, device, other, fix',
+    'kind, device, other, expected',
     [
-        ('AmpOptimWrapper', 'cuda', 'cpu', "a GPU; set 'mmkd.CpuAmpOptimWrapper'"),
-        ('mmkd.CpuAmpOptimWrapper', 'cpu', 'cuda', "a CPU; set 'AmpOptimWrapper'"),
+        ('AmpOptimWrapper', 'cuda', 'cpu', "'mmkd.CpuAmpOptimWrapper' on 'cpu'; set that$"),
+        ('AmpOptimWrapper', 'npu', 'mps', "'OptimWrapper' on 'mps'; set that and leave out --amp$"),
+        ('mmkd.CpuAmpOptimWrapper', 'cpu', 'cuda', "'AmpOptimWrapper' on 'cuda'; set that$"),
+        ('mmkd.CpuAmpOptimWrapper', 'cpu', 'mps', "'OptimWrapper' on 'mps'; set that and"),
     ],
 )
-def test_check_optimizer_mixed_precision_is_for_one_device(monkeypatch, kind, device, other, fix):
+def test_check_optimizer_mixed_precision_is_for_some_devices(
+    monkeypatch, kind, device, other, expected
+):
     config = Config(dict(optim_wrapper=dict(type=kind, optimizer=dict(type='SGD'))))
     monkeypatch.setattr(checks, 'get_device', lambda: device)
     check_optimizer(config)
     monkeypatch.setattr(checks, 'get_device', lambda: other)
     with pytest.raises(
-        UserError, match=f'optim_wrapper.type={kind.split(".")[-1]}: expected {fix}'
+        UserError, match=f'optim_wrapper.type={kind.split(".")[-1]}: expected {expected}'
     ):
         check_optimizer(config)
+
+
+@pytest.mark.parametrize('device', ['cpu', 'cuda', 'mps', 'xpu'])
+def test_check_optimizer_without_mixed_precision_is_accepted_everywhere(monkeypatch, device):
+    monkeypatch.setattr(checks, 'get_device', lambda: device)
+    check_optimizer(Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
 
 
 def test_check_visualizer_missing_package_is_rejected(monkeypatch):
