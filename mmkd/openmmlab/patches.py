@@ -5,12 +5,14 @@ maintained continuation 0.10.12.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset
 from mmdet.evaluation.metrics import coco_metric
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dataset import ClassBalancedDataset
@@ -40,6 +42,7 @@ _mmseg_cross_entropy = cross_entropy_loss.cross_entropy
 _mmengine_loads = CheckpointLoader.load_checkpoint.__func__
 _mmcv_loads_image = LoadImageFromFile.transform
 _mmengine_finds_repeated = ClassBalancedDataset._get_ori_dataset_idx
+_mmdet_pools_regions = SingleRoIExtractor.forward
 _mmengine_builds_optimizer = DefaultOptimWrapperConstructor.__call__
 
 
@@ -60,6 +63,9 @@ def apply_patches() -> None:
     ClassBalancedDataset._get_ori_dataset_idx = _find_repeated
     # MMDetection numbers the categories that a file happens to have: see CheckedCOCO.
     CocoDataset.COCOAPI = coco_metric.COCO = CheckedCOCO
+    # MMDetection 3.3.0 and 3.5.1 round regions to the features' type. bfloat16 moves a corner at
+    # 1000 pixels by up to 2.
+    SingleRoIExtractor.forward = _pool_regions
 
 
 def _load_checkpoints_safely() -> None:
@@ -150,3 +156,11 @@ def _load_image(loader: LoadImageFromFile, results: dict) -> dict | None:
 
 def _find_repeated(dataset: ClassBalancedDataset, idx: int) -> int:
     return carry_draw(idx, _mmengine_finds_repeated(dataset, idx))
+
+
+def _pool_regions(
+    extractor: SingleRoIExtractor, feats: Sequence[Tensor], rois: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    if feats[0].dtype == torch.bfloat16:
+        feats = [level.float() for level in feats]
+    return _mmdet_pools_regions(extractor, feats, rois, *args, **kwargs)

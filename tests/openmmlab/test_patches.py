@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmseg.registry import MODELS
 from torch.nn import functional
 
@@ -25,3 +26,17 @@ def test_mmsegmentation_cross_entropy_without_class_weight_is_unchanged():
     loss = MODELS.build(dict(type='CrossEntropyLoss', avg_non_ignore=True))
     logits, labels = torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 255]]])
     torch.testing.assert_close(loss(logits, labels, ignore_index=255), torch.tensor(3.0).log())
+
+
+def test_mmdetection_pools_regions_of_bfloat16_features_where_they_are():
+    extractor = SingleRoIExtractor(
+        dict(type='RoIAlign', output_size=2, sampling_ratio=2), out_channels=1, featmap_strides=[16]
+    )
+    # 8 cells a column: every value is exact in bfloat16. The corners are not.
+    columns = (torch.arange(64.0) / 8).expand(1, 1, 64, 64).contiguous()
+    regions = torch.tensor([[0, 901.5, 901.5, 905.5, 905.5], [0, 517, 3, 519, 7]])
+    expected = extractor([columns], regions)
+    pooled = extractor([columns.bfloat16()], regions)
+    torch.testing.assert_close(pooled, expected, rtol=0, atol=1e-5)
+    rounded = extractor([columns], regions.bfloat16().float())
+    assert (rounded - expected).abs().max() > 5e-3

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torchvision import ops
 
+from mmkd.openmmlab.operators.precision import at_least_float32
+
 _NAIVE, _LINEAR, _GAUSSIAN = range(3)
 
 
@@ -20,6 +22,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         iou_threshold: a box goes if its IoU with a better one is above this.
         offset: 0 or 1.
     """
+    boxes, scores = at_least_float32(boxes, scores)
     # With offset 1 the far corner belongs to the box, so a box is one pixel wider and higher.
     far = boxes.new_tensor([0, 0, offset, offset])
     # The compiled operators hold the threshold in float32. It decides ties such as IoU = 0.6.
@@ -52,7 +55,7 @@ def softnms(
     Returns:
         (K,), the indices of the boxes that stay.
     """
-    scores = scores.clone()
+    boxes, scores = at_least_float32(boxes, scores.clone())
     left = torch.arange(len(boxes))
     kept: list[int] = []
     while len(left):
@@ -79,6 +82,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         dets: (N, 5), boxes and scores.
         iou_threshold: a box joins a better one if their IoU is at least this.
     """
+    (dets,) = at_least_float32(dets)
     left = dets[:, 4].sort(descending=True, stable=True).indices
     groups = []
     while len(left):

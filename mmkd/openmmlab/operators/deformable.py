@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torchvision import ops  # noqa: F401  (registers torch.ops.torchvision)
 
+from mmkd.openmmlab.operators.precision import at_least_float32
+
 # mmcv's keywords in the order of torchvision's arguments, for version 1 and version 2.
 _KEYS = ('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW', 'group', 'deformable_group')
 _MODULATED_KEYS = (
@@ -27,6 +29,7 @@ def deform_conv_forward(
     **geometry: int,
 ) -> None:
     """Write a convolution at shifted places (Dai et al., Deformable ConvNets, ICCV 2017)."""
+    input, weight, offset = at_least_float32(input, weight, offset)
     output.copy_(
         torch.ops.torchvision.deform_conv2d(
             *(input, weight, offset, *_no_mask_and_bias(input, weight)),
@@ -54,7 +57,7 @@ def deform_conv_backward_input(
     grads = _deform_conv_gradients(grad_output, input, weight, offset, geometry)
     grad_input.copy_(grads[0])
     grad_offset.copy_(grads[2])
-    columns.set_(grads[1])
+    columns.set_(grads[1].to(columns.dtype))
 
 
 def deform_conv_backward_parameters(
@@ -88,6 +91,7 @@ def modulated_deform_conv_forward(
     **geometry: int,
 ) -> None:
     """Write a convolution at shifted, weighted places (Zhu et al., Deformable v2, CVPR 2019)."""
+    input, weight, bias, offset, mask = at_least_float32(input, weight, bias, offset, mask)
     output.copy_(
         torch.ops.torchvision.deform_conv2d(
             *(input, weight, offset, mask, bias if with_bias else weight.new_zeros(len(weight))),
@@ -115,6 +119,8 @@ def modulated_deform_conv_backward(
     **geometry: int,
 ) -> None:
     """Write the gradients of :func:`modulated_deform_conv_forward`."""
+    grad_output, input, weight = at_least_float32(grad_output, input, weight)
+    bias, offset, mask = at_least_float32(bias, offset, mask)
     grads = torch.ops.torchvision._deform_conv2d_backward(
         *(grad_output, input, weight, offset, mask),
         bias if with_bias else weight.new_zeros(len(weight)),
@@ -172,6 +178,7 @@ def _deform_conv_gradients(
     grad_output: Tensor, input: Tensor, weight: Tensor, offset: Tensor, geometry: dict[str, int]
 ) -> tuple[Tensor, ...]:
     """Return the gradients for input, weight and offset, and two that do not count."""
+    grad_output, input, weight, offset = at_least_float32(grad_output, input, weight, offset)
     return torch.ops.torchvision._deform_conv2d_backward(
         *(grad_output, input, weight, offset, *_no_mask_and_bias(input, weight)),
         *(geometry[key] for key in _KEYS),

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision import ops  # noqa: F401  (registers torch.ops.torchvision)
 
 from mmkd.errors import UserError
+from mmkd.openmmlab.operators.precision import at_least_float32
 
 _AVERAGE = 1
 
@@ -40,6 +41,7 @@ def roi_align_forward(
             "'avg', or run 'MMKD_COMPILE=1 make env'"
         )
     size = (aligned_height, aligned_width)
+    input, rois = at_least_float32(input, rois)
     output.copy_(
         torch.ops.torchvision.roi_align(input, rois, spatial_scale, *size, sampling_ratio, aligned)
     )
@@ -60,6 +62,7 @@ def roi_align_backward(
 ) -> None:
     """Write the gradient of :func:`roi_align_forward` for its input."""
     size = (aligned_height, aligned_width)
+    grad_output, rois = at_least_float32(grad_output, rois)
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
             grad_output, rois, spatial_scale, *size, *grad_input.shape, sampling_ratio, aligned
@@ -137,6 +140,7 @@ def deform_roi_pool_forward(
         sampling_ratio: samples of a bin along each axis; 0 takes as many as it has pixels.
     """
     size = (pooled_height, pooled_width)
+    input, rois, offset = at_least_float32(input, rois, offset)
     output.copy_(_deform_roi_pool(input, rois, offset, size, spatial_scale, sampling_ratio, gamma))
 
 
@@ -154,6 +158,7 @@ def deform_roi_pool_backward(
     gamma: float,
 ) -> None:
     """Write the gradients of :func:`deform_roi_pool_forward` for input and offset."""
+    grad_output, rois, input, offset = at_least_float32(grad_output, rois, input, offset)
     inputs = [x.detach().requires_grad_() for x in (input, offset)]
     size = (pooled_height, pooled_width)
     with torch.enable_grad():
