@@ -268,7 +268,7 @@ def test_docs_readme_shows_the_flagship():
     shown = {}
     block = next(b for b in blocks('README.md', 'python') if GAP in b)
     exec(re.sub(r', \.\.\.\)', ')', block), shown)
-    flagship = load_config('configs/efficientnet_fastscnn_pkd_camvid_new_street.py').to_dict()
+    flagship = load_config('configs/efficientnet_vmamba_pkd_camvid_new_street.py').to_dict()
     assert shown['model']['teacher'] == flagship['model']['teacher']
     assert shown['model']['distill'] == flagship['model']['distill']
     hook = flagship['default_hooks']['unlabelled']
