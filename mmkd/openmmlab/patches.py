@@ -63,7 +63,7 @@ def apply_patches() -> None:
     ClassBalancedDataset._get_ori_dataset_idx = _find_repeated
     # MMDetection numbers the categories that a file happens to have: see CheckedCOCO.
     CocoDataset.COCOAPI = coco_metric.COCO = CheckedCOCO
-    # MMDetection 3.3.0 and 3.5.1 round regions to the features' type. bfloat16 moves a corner at
+    # MMDetection 3.5.1 rounds regions to the features' type. bfloat16 moves a corner at
     # 1000 pixels by up to 2.
     SingleRoIExtractor.forward = _pool_regions
 

@@ -32,7 +32,7 @@ def test_mmdetection_pools_regions_of_bfloat16_features_where_they_are():
     extractor = SingleRoIExtractor(
         dict(type='RoIAlign', output_size=2, sampling_ratio=2), out_channels=1, featmap_strides=[16]
     )
-    # 8 cells a column: every value is exact in bfloat16. The corners are not.
+    # Each column is its number over 8: exact in bfloat16. The corners of the regions are not.
     columns = (torch.arange(64.0) / 8).expand(1, 1, 64, 64).contiguous()
     regions = torch.tensor([[0, 901.5, 901.5, 905.5, 905.5], [0, 517, 3, 519, 7]])
     expected = extractor([columns], regions)
