@@ -12,6 +12,7 @@ from mmkd.losses.frequency_attention_loss import FrequencyAttentionLoss
 from mmkd.losses.frs_feature_loss import FRSFeatureLoss
 from mmkd.losses.frs_head_loss import FRSHeadLoss
 from mmkd.losses.gradient_at_loss import GradientATLoss
+from mmkd.losses.localization_kd_loss import LocalizationKDLoss
 from mmkd.losses.logit_kd_loss import LogitKDLoss
 from mmkd.losses.pkd_loss import PKDLoss
 from mmkd.losses.spectral_graph_loss import SpectralGraphLoss
@@ -26,6 +27,7 @@ __all__ = [
     'FeatureMSELoss',
     'FrequencyAttentionLoss',
     'GradientATLoss',
+    'LocalizationKDLoss',
     'LogitKDLoss',
     'PKDLoss',
     'SpectralGraphLoss',

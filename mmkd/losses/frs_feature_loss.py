@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmkd.errors import UserError
 from mmkd.ops.feature_richness import feature_richness, richness_weighted_mse
-from mmkd.ops.features import cast_feature_pair, common_size, pyramid_levels, resize
+from mmkd.ops.features import cast_feature_pair, check_scores, common_size, pyramid_levels, resize
 from mmkd.registry import MODELS
 
 
@@ -54,14 +53,7 @@ class FRSFeatureLoss(nn.Module):
 
     def _level(self, student: Tensor, teacher: Tensor, scores: Tensor) -> Tensor:
         student, teacher = cast_feature_pair('FRSFeatureLoss', student, teacher, same_channels=True)
-        if scores.ndim != 4 or (len(scores), *scores.shape[2:]) != (
-            len(teacher),
-            *teacher.shape[2:],
-        ):
-            raise UserError(
-                f"FRSFeatureLoss: scores {tuple(scores.shape)}: expected the teacher's scores at "
-                f'the size of its feature {tuple(teacher.shape)}'
-            )
+        check_scores('FRSFeatureLoss', scores, teacher)
         size = common_size(student, teacher)
         with torch.autocast(student.device.type, enabled=False):
             richness = feature_richness(resize(scores.detach().to(teacher.dtype), size))

@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmkd.ops.divergence import pixel_divergence
+
+SIDES = 4
+"""Left, top, right and bottom of a box."""
+
 
 def feature_richness(scores: Tensor) -> Tensor:
     """Return ``S = max_k sigmoid(scores_k)``, the score of the most probable class.
@@ -57,6 +62,29 @@ def rich_cross_entropy(student: Tensor, teacher: Tensor, richness: Tensor) -> Te
         student, teacher.sigmoid(), weight=richness[:, None], reduction='sum'
     )
     return total / _total(richness)
+
+
+def rich_box_divergence(
+    student: Tensor, teacher: Tensor, richness: Tensor, tau: float = 1.0
+) -> Tensor:
+    """Return ``sum S D / sum S``, with ``D`` the mean divergence over the four sides of a box.
+
+    The channels of a side are bins: their softmax is the distribution of the distance from the
+    location to that side (Li et al., "Generalized Focal Loss", NeurIPS 2020, section 3.2,
+    https://arxiv.org/abs/2006.04388).
+
+    Args:
+        student: Box logits (B, 4 * bins, H, W), side after side.
+        teacher: Box logits of the same shape.
+        richness: ``S`` (B, H, W); both sums run over samples and positions.
+        tau: Temperature of both softmaxes, > 0; the divergence is multiplied by ``tau^2``.
+
+    Returns:
+        0-dim tensor; 0, with gradient 0, where ``S`` is 0 everywhere.
+    """
+    sides = (x.unflatten(1, (SIDES, -1)).flatten(0, 1) for x in (student, teacher))
+    divergence = pixel_divergence(*sides, tau).unflatten(0, (-1, SIDES)).mean(dim=1)
+    return (richness * divergence).sum() / _total(richness)
 
 
 def _total(richness: Tensor) -> Tensor:

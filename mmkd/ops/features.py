@@ -91,6 +91,24 @@ def check_labels(owner: str, labels: Tensor | None, samples: int) -> None:
         )
 
 
+def check_scores(owner: str, scores: Tensor, teacher: Tensor) -> None:
+    """Check that class scores stand at the locations of a teacher's map.
+
+    Args:
+        owner: Name of the loss, for messages.
+        scores: Class logits (B, K, H, W).
+        teacher: (B, C, H, W).
+
+    Raises:
+        UserError: They have another batch or size.
+    """
+    if scores.ndim != 4 or (len(scores), *scores.shape[2:]) != (len(teacher), *teacher.shape[2:]):
+        raise UserError(
+            f"{owner}: scores {tuple(scores.shape)}: expected the teacher's scores at the size of "
+            f'what they weight, {tuple(teacher.shape)}'
+        )
+
+
 def common_size(student: Tensor, teacher: Tensor) -> tuple[int, int]:
     """Return the smaller height and the smaller width of two (..., H, W)."""
     height, width = map(min, student.shape[-2:], teacher.shape[-2:])

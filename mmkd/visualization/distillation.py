@@ -10,7 +10,13 @@ from torch import Tensor
 from mmkd.distillation.recording import Recording
 from mmkd.distillation.tap import INPUT_GRADIENT, Tap
 from mmkd.distillation.term import Term
-from mmkd.losses import FAMLoss, FrequencyAttentionLoss, FRSFeatureLoss, FRSHeadLoss
+from mmkd.losses import (
+    FAMLoss,
+    FrequencyAttentionLoss,
+    FRSFeatureLoss,
+    FRSHeadLoss,
+    LocalizationKDLoss,
+)
 from mmkd.losses.affinities import MambaStateAffinity
 from mmkd.ops.attention import attention_map
 from mmkd.ops.attention_readings import Attention, ScanInputs
@@ -73,8 +79,8 @@ def distillation_picture(
 
 
 def score_taps(term: Term) -> list[Tap]:
-    """Return the taps of the teacher's class scores of an FRS term; none for other terms."""
-    if isinstance(term.loss, FRSFeatureLoss):
+    """Return the taps of the teacher's class scores of a term that weights by them."""
+    if isinstance(term.loss, FRSFeatureLoss | LocalizationKDLoss):
         return term.extra_taps['scores']
     return term.compared_taps if isinstance(term.loss, FRSHeadLoss) else []
 

@@ -21,6 +21,7 @@ ARGUMENTS = {
     'FeatureMSELoss': dict(),
     'FrequencyAttentionLoss': dict(low=0.5, high=1.0, cutoff=0.4),
     'GradientATLoss': dict(),
+    'LocalizationKDLoss': dict(),
     'LogitKDLoss': dict(),
     'PKDLoss': dict(),
     # With anything cut or scaled its target is another graph than the teacher's.
@@ -29,12 +30,16 @@ ARGUMENTS = {
 }
 # A learned module stands between the two features, so equal ones need not be at zero.
 LEARNED = {'FAMLoss'}
-# Both sides are gradients with respect to one batch.
-ONE_SIZE = {'GradientATLoss'}
+# Gradients with respect to one batch; distances that count in the strides of one grid.
+ONE_SIZE = {'GradientATLoss', 'LocalizationKDLoss'}
 # A cross entropy: equal inputs are at its minimum, which is their entropy.
 ENTROPY_AT_MINIMUM = {'FRSHeadLoss'}
 # What a loss takes beside the two features, made of the teacher's.
-EXTRA = {'FRSFeatureLoss': lambda teacher: dict(scores=teacher)}
+EXTRA = {
+    name: lambda teacher: dict(scores=teacher) for name in ('FRSFeatureLoss', 'LocalizationKDLoss')
+}
+# What a loss takes in place of a feature: the channels as the bins of each of four sides.
+FORM = {'LocalizationKDLoss': lambda feature: feature.repeat(1, 4, 1, 1)}
 
 REGISTERED = {
     name
@@ -64,14 +69,14 @@ def pair(dtype=torch.float64, shape=SHAPE):
 
 
 class OfTwoFeatures(torch.nn.Module):
-    """A loss, given what else it takes."""
+    """A loss of two features, in the form and with what else it takes."""
 
-    def __init__(self, loss, extra):
+    def __init__(self, loss, form, extra):
         super().__init__()
-        self.loss, self.extra = loss, extra
+        self.loss, self.form, self.extra = loss, form, extra
 
     def forward(self, student, teacher):
-        return self.loss(student, teacher, **self.extra(teacher))
+        return self.loss(self.form(student), self.form(teacher), **self.extra(teacher))
 
 
 def loss_of(name):
@@ -81,7 +86,9 @@ def loss_of(name):
 
 def build(name):
     loss = loss_of(name)
-    return OfTwoFeatures(loss, EXTRA[name]) if name in EXTRA else loss
+    if name not in EXTRA:
+        return loss
+    return OfTwoFeatures(loss, FORM.get(name, lambda feature: feature), EXTRA[name])
 
 
 def test_contract_table_holds_every_loss():

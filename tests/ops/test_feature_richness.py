@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mmkd.ops.feature_richness import (
     feature_richness,
+    rich_box_divergence,
     rich_cross_entropy,
     richness_weighted_mse,
 )
@@ -77,17 +78,41 @@ def test_richness_weighted_mse_normalises_over_the_batch():
     assert float(value) == pytest.approx(0.99 * 1 + 0.01 * 100)
 
 
-@pytest.mark.parametrize('function', [richness_weighted_mse, rich_cross_entropy])
+@pytest.mark.parametrize(
+    'function', [richness_weighted_mse, rich_cross_entropy, rich_box_divergence]
+)
 def test_richness_weighted_mse_without_richness_is_zero_with_zero_gradient(function):
-    student = torch.ones(1, 2, 3, 3, requires_grad=True)
-    value = function(student, torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3))
+    student = rand(1, 8, 3, 3).requires_grad_()
+    value = function(student, torch.zeros(1, 8, 3, 3), torch.zeros(1, 3, 3))
     value.backward()
     assert value == 0 and student.grad.abs().sum() == 0
 
 
 def test_richness_weighted_mse_ignores_scale_of_richness():
-    student, teacher, richness = rand(2, 3, 4, 5), rand(2, 3, 4, 5, seed=1), rand(2, 4, 5).abs()
-    for function in (richness_weighted_mse, rich_cross_entropy):
+    student, teacher, richness = rand(2, 8, 4, 5), rand(2, 8, 4, 5, seed=1), rand(2, 4, 5).abs()
+    for function in (richness_weighted_mse, rich_cross_entropy, rich_box_divergence):
         torch.testing.assert_close(
             function(student, teacher, richness), function(student, teacher, 1e-3 * richness)
         )
+
+
+@given(st.integers(2, 5), st.sampled_from([0.5, 1.0, 10.0]), st.integers(0, 99))
+def test_rich_box_divergence_equals_definition(bins, tau, seed):
+    """The sides' bins follow each other in the channels."""
+    student, teacher = rand(2, 4 * bins, 1, 2, seed=seed), rand(2, 4 * bins, 1, 2, seed=seed + 100)
+    richness = feature_richness(rand(2, 3, 1, 2, seed=seed + 200))
+
+    def probabilities(logits):
+        powers = [math.exp(float(logit) / tau) for logit in logits]
+        return [power / sum(powers) for power in powers]
+
+    numerator = 0.0
+    for image in range(2):
+        for x in range(2):
+            for side in range(4):
+                part = (image, slice(bins * side, bins * (side + 1)), 0, x)
+                pairs = zip(probabilities(student[part]), probabilities(teacher[part]), strict=True)
+                divergence = tau**2 * sum(t * math.log(t / s) for s, t in pairs)
+                numerator += float(richness[image, 0, x]) * divergence / 4
+    value = float(rich_box_divergence(student, teacher, richness, tau))
+    assert value == pytest.approx(numerator / float(richness.sum()), rel=1e-8)

@@ -201,7 +201,7 @@ def test_show_graph_bad_arguments_error_is_one_line(
     'tool, args, message',
     [
         ('show_graph', ['{recipe}', 'x.png'], 'expected a term with SpectralGraphLoss'),
-        ('show_frs', ['{recipe}', 'x.png'], 'expected a term with FRSFeatureLoss or FRSHeadLoss'),
+        ('show_frs', ['{recipe}', 'x.png'], 'expected a term with FRSFeatureLoss, FRSHeadLoss or'),
         ('show_frs', ['{recipe}', 'x.png', '--index', '4'], '--index 4: expected 0 to 3'),
         ('show_frs', [RUNTIME, 'x.png'], f'config {RUNTIME}: expected a model'),
         ('show_graph', [RUNTIME, 'x.png'], f'config {RUNTIME}: expected a model'),

@@ -40,7 +40,9 @@ def main() -> None:
     terms = inspection.distiller.distill.values()
     taps = list(dict.fromkeys(tap for term in terms for tap in score_taps(term)))
     if not taps:
-        raise UserError(f'{args.config}: expected a term with FRSFeatureLoss or FRSHeadLoss')
+        raise UserError(
+            f'{args.config}: expected a term with FRSFeatureLoss, FRSHeadLoss or LocalizationKDLoss'
+        )
     masks = {tap: feature_richness(inspection.teacher[tap])[0] for tap in taps}
     peak = max(float(mask.max()) for mask in masks.values())
     pictures = {'image and its boxes': draw_boxes(inspection.image, boxes_in(inspection))}
