@@ -47,7 +47,11 @@ def parse_args() -> argparse.Namespace:
         parser.error('--report-only: expected it without --equal-time, which trains')
     if args.teacher_views and (args.report_only or args.launcher != 'none'):
         parser.error('--teacher-views: expected it without --report-only and --launcher slurm')
-    if bool(args.configs) == args.report_only:
+    if args.configs and args.report_only:
+        parser.error(
+            '--report-only: expected it without configs; it reports every run of --work-dir'
+        )
+    if not args.configs and not args.report_only:
         parser.error('expected configs to train, or --report-only')
     return args
 

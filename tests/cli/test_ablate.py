@@ -12,6 +12,11 @@ from mmkd.cli.ablate import parse_args
             ['--report-only', '--equal-time', '1.5'],
             '--report-only: expected it without',
         ),
+        (
+            ['a.py', '--report-only'],
+            '--report-only: expected it without configs; it reports every run of --work-dir',
+        ),
+        ([], 'expected configs to train, or --report-only'),
         (['a.py', '--teacher-views', '0'], '--teacher-views'),
         (
             ['--report-only', '--teacher-views', '6'],

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchvision import ops
 
+from mmkd.openmmlab.operators.precision import at_least_float32
+
 _LEAST = torch.finfo(torch.float32).tiny
 
 
@@ -59,8 +61,9 @@ def _sigmoid_focal_loss(
     input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float
 ) -> Tensor:
     classes = input.size(1)
-    chosen = one_hot(target, classes + 1)[:, :classes]
-    loss = ops.sigmoid_focal_loss(input.float(), chosen.float(), alpha, gamma)
+    (input,) = at_least_float32(input)
+    chosen = one_hot(target, classes + 1)[:, :classes].to(input.dtype)
+    loss = ops.sigmoid_focal_loss(input, chosen, alpha, gamma)
     return loss * weight[target][:, None] if weight.numel() else loss
 
 
