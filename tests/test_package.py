@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from mmkd.config.load import load_config
 from mmkd.config.student import model_config
@@ -23,7 +24,6 @@ from mmkd.registry import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ('mmkd', 'configs', 'tools', 'mmkd_cli.py', 'README.md', 'setup.cfg', 'pyproject.toml')
-TEACHER = 'configs/teachers/segformer_b2_ade20k.py'
 
 
 @pytest.mark.parametrize('name', ['segformer_fastscnn_freq.py', 'students/yolo11n_bccd.py'])
@@ -81,21 +81,22 @@ def installed(wheel, tmp_path_factory) -> str:
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """The folder that docs/own_data.md describes, with its config."""
+    """The folder that docs/own_data.md describes, with its configs."""
     page = (ROOT / 'docs/own_data.md').read_text()
-    config = page.split('```python\n# fields.py\n')[1].split('```')[0]
-    (tmp_path / 'fields.py').write_text(config)
+    for name in ('fields.py', 'fields_teacher.py', 'fields_ade20k.py', 'fields_more.py'):
+        config = page.split(f'```python\n# {name}\n')[1].split('```')[0]
+        (tmp_path / name).write_text(config)
     generator = np.random.default_rng(0)
-    for split in ('train', 'val'):
-        images = tmp_path / 'data/fields' / split / 'images'
-        labels = tmp_path / 'data/fields' / split / 'labels'
-        for folder in (images, labels):
-            folder.mkdir(parents=True)
+    for name in ('train/images', 'train/labels', 'val/images', 'val/labels', 'unlabelled'):
+        folder = tmp_path / 'data/fields' / name
+        folder.mkdir(parents=True)
         for i in range(4):
-            image = generator.integers(256, size=(90, 120, 3), dtype=np.uint8)
-            label = generator.choice(np.uint8([0, 1, 2, 255]), size=(90, 120))
-            cv2.imwrite(str(images / f'{i}.jpg'), image)
-            cv2.imwrite(str(labels / f'{i}.png'), label)
+            if folder.name == 'labels':
+                label = generator.choice(np.uint8([0, 1, 2, 255]), size=(90, 120))
+                cv2.imwrite(str(folder / f'{i}.png'), label)
+            else:
+                image = generator.integers(256, size=(90, 120, 3), dtype=np.uint8)
+                cv2.imwrite(str(folder / f'{i}.jpg'), image)
     return tmp_path
 
 
@@ -137,19 +138,28 @@ for path in sorted(ROOT.glob('configs/*.py')):
     assert len(own) > 10 and all(path.is_relative_to(Path(installed).parents[1]) for path in own)
 
 
-def test_wheel_trains_another_project(installed, project):
+@pytest.mark.parametrize(
+    'name, about_teacher',
+    [
+        ('fields_ade20k', 'the teacher is not scored on this data'),
+        ('fields_more', 'INFO - teacher: aAcc'),
+    ],
+)
+def test_wheel_trains_another_project(installed, project, monkeypatch, name, about_teacher):
+    monkeypatch.chdir(project)
+    teacher = load_config(load_config(f'{name}.py').model.teacher.config)
     torch.manual_seed(0)
-    network = MODELS.build(model_config(load_config(TEACHER)))
-    torch.save(network.state_dict(), project / 'random.pth')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        torch.save(MODELS.build(model_config(teacher)).state_dict(), 'random.pth')
     options = ['model.teacher.checkpoint=random.pth', 'train_cfg.max_iters=2']
     options += ['train_cfg.val_interval=2', 'train_dataloader.batch_size=2']
-    log = run(installed, project, '-m', 'mmkd', 'train', 'fields.py', '--cfg-options', *options)
-    assert 'the teacher is not scored on this data' in log and 'mIoU' in log
-    assert (project / 'work_dirs/fields/best.pth').is_file()
-    student = Config.fromfile(project / 'work_dirs/fields/student.py')
+    log = run(installed, project, '-m', 'mmkd', 'train', f'{name}.py', '--cfg-options', *options)
+    assert about_teacher in log and 'mIoU' in log
+    best = f'work_dirs/{name}/best.pth'
+    assert Path(best).is_file()
+    student = Config.fromfile(f'work_dirs/{name}/student.py')
     assert student.model.decode_head.num_classes == 3
-    console = str(Path(installed).with_name('mmkd'))
-    log = run(console, project, 'test', 'fields.py', 'work_dirs/fields/best.pth')
+    log = run(str(Path(installed).with_name('mmkd')), project, 'test', f'{name}.py', best)
     assert 'weed' in log
 
 
