@@ -50,18 +50,7 @@ def prepare_teachers(runs: Sequence[Run], launcher: str, echo: Callable[[str], N
         if not teacher_is_ready(checkpoint):
             check_trainable(config, checkpoint)
     for config, checkpoint in teachers:
-        training = _start_teacher(config, checkpoint, launcher, echo)
-        if training is None:
-            continue
-        folder = Path(checkpoint).parent
-        with _stop_signals() as stop:
-            try:
-                while training.process.poll() is None and not stop.number:
-                    time.sleep(0.2)
-            finally:
-                end_trainings([training])
-        if training.process.returncode != 0:
-            raise UserError(f'the teacher {config}: {failure(folder)}')
+        _train_teacher(config, checkpoint, launcher, echo)
 
 
 def run_all(
@@ -97,7 +86,7 @@ def run_all(
                 if is_finished(run):
                     echo(f'{run.name} seed {run.seed}: finished by another process')
                     continue
-                training = _start(run, launcher, _free_device(active.values()), echo)
+                training = _start(run, launcher, _free_device(active.values()))
                 if training is None:
                     waiting.append(run)
                     if run not in elsewhere:
@@ -108,6 +97,7 @@ def run_all(
                     elsewhere.add(run)
                     continue
                 active[run] = training
+                echo(f'{run.name} seed {run.seed}: training in {run.folder}')
             for run, training in list(active.items()):
                 if training.process.poll() is None:
                     continue
@@ -159,7 +149,9 @@ def _stop_signals() -> Iterator[_Stop]:
     def note(number: int, _: object) -> None:
         stop.number = stop.number or number
 
-    before = {number: signal.signal(number, note) for number in _ENDING}
+    # nohup and a shell's background jobs ignore some: so do their ablations.
+    heard = [n for n in _ENDING if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield stop
     finally:
@@ -172,7 +164,8 @@ def _stop_signals() -> Iterator[_Stop]:
 
 
 @contextmanager
-def _ended_together(active: Mapping[Run, '_Training']) -> Iterator[None]:
+def _ended_together(active: Mapping[object, '_Training']) -> Iterator[None]:
+    """End the trainings that ``active`` holds in the end, also if a line cannot be printed."""
     try:
         yield
     finally:
@@ -219,36 +212,39 @@ def _free_device(active: Iterable['_Training']) -> str | None:
     )
 
 
-def _start(
-    run: Run, launcher: str, device: str | None, echo: Callable[[str], None]
-) -> '_Training | None':
+def _start(run: Run, launcher: str, device: str | None) -> '_Training | None':
     options = (*run.options, f'randomness.seed={run.seed}')
     try:
         # Noted before it starts: a note that cannot be written leaves nothing that trains.
-        training = _Training(run.config, run.folder, launcher, options, device, run.note_commit)
+        return _Training(run.config, run.folder, launcher, options, device, run.note_commit)
     except BlockingIOError:
         return None
-    echo(f'{run.name} seed {run.seed}: training in {run.folder}')
-    return training
 
 
-def _start_teacher(
+def _train_teacher(
     config: str, checkpoint: str, launcher: str, echo: Callable[[str], None]
-) -> '_Training | None':
-    """Start the training of a missing teacher, or wait for another process that trains it."""
-    waits = False
-    while not teacher_is_ready(checkpoint):
-        try:
-            training = _Training(config, Path(checkpoint).parent, launcher)
-        except BlockingIOError:
-            if not waits:
-                echo(f'waiting for the teacher {config}, which another process trains')
-            waits = True
-            time.sleep(0.5)
-            continue
-        echo(f'training the teacher {config} first')
-        return training
-    return None
+) -> None:
+    """Train a missing teacher, or wait for another process that trains it."""
+    folder, active, waits = Path(checkpoint).parent, {}, False
+    with _stop_signals() as stop, _ended_together(active):
+        while not stop.number:
+            if active:
+                if active[config].process.poll() is not None:
+                    break
+            elif teacher_is_ready(checkpoint):
+                return
+            else:
+                try:
+                    active[config] = _Training(config, folder, launcher)
+                    line = f'training the teacher {config} first'
+                except BlockingIOError:
+                    line = f'waiting for the teacher {config}, which another process trains'
+                if active or not waits:
+                    echo(line)
+                waits = True
+            time.sleep(0.2)
+    if active[config].process.returncode != 0:
+        raise UserError(f'the teacher {config}: {failure(folder)}')
 
 
 class _Training:

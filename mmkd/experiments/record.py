@@ -63,7 +63,9 @@ class RunRecord:
     @property
     def train_seconds(self) -> float | None:
         """Seconds of all training steps at their median time: without validations and restarts."""
-        return self.step_time and self.step_time * self.train[-1]['step']
+        # The last steps have no log line of their own, but a validation after them.
+        last = [lines[-1]['step'] for lines in (self.train, self.val) if lines]
+        return self.step_time and self.step_time * max(last)
 
 
 def load_record(work_dir: str | Path) -> RunRecord:
@@ -75,10 +77,11 @@ def load_record(work_dir: str | Path) -> RunRecord:
     train, val, processes = [], [], frozenset()
     for start in _in_order(_starts(work_dir)):
         if train and start.train and start.first_step <= train[0]['step']:  # from scratch
-            train, val, processes = [], [], frozenset()
+            train, processes = [], frozenset()
         if start.train:
             train = [line for line in train if line['step'] < start.first_step]
         placed = list(_placed(start.lines, train[-1]['step'] if train else 0))
+        # Also those of a start whose only log line the next one repeats: it resumed before that.
         val = [line for line in val if line['step'] < placed[0]['step']]
         train += start.train
         val += [line for line in placed if not _is_train(line)]

@@ -17,6 +17,8 @@ from mmkd.experiments.summary import Summary, baseline, same_processes
 CONFIDENCE = 0.95
 # By how much the training times of two runs at equal wall-clock may differ.
 _TIME_TOLERANCE = 0.1
+# Scores have three decimals at most: what lies below this is rounding of their differences.
+_ROUNDING = 1e-9
 _PROCESSES = 'processes'  # counted by the training, while a run's setup is known before it
 
 
@@ -73,8 +75,8 @@ class Gain:
         """
         if len(self.differences) < 2:
             return 'INCONCLUSIVE'
-        enough = self.sign * self.mean >= threshold
-        above = min(self.sign * end for end in self.interval) > 0
+        enough = self.sign * self.mean >= threshold - _ROUNDING
+        above = min(self.sign * end for end in self.interval) > _ROUNDING
         if enough and above:
             return 'GO'
         return 'INCONCLUSIVE' if enough or above else 'NO-GO'
@@ -155,7 +157,9 @@ def _refusal_at_equal_time(summary: Summary, other: Summary) -> str | None:
     if not same_processes(summary, other):
         return _fact(_PROCESSES, summary, other)
     found = _gain(summary, other)
-    if found is None or found.at_equal_time:
+    if found is None:
+        return 'they do not have a seed in common'
+    if found.at_equal_time:
         return None
     unknown = [s.name for s in (summary, other) if not s.train_seconds]
     if unknown:

@@ -6,6 +6,7 @@ from mmengine.runner import ValLoop
 
 from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.engine.hooks import UnfinishedTrainingHook
+from mmkd.experiments.record import load_record
 
 
 def by_epoch(recipe):
@@ -40,6 +41,22 @@ def test_unfinished_training_hook_missed_validation_runs_on_resume(
     scores = [c['message_hub']['runtime_info']['best_score'] for c in (a, b)]
     assert scores[0] == scores[1]
     assert not list((tmp_path / 'cut').glob('.*'))
+
+
+def test_unfinished_training_hook_missed_validation_of_a_dynamic_interval_runs_on_resume(
+    student_recipe, runner_of, tmp_path, monkeypatch
+):
+    student_recipe.train_cfg.update(val_interval=3, dynamic_intervals=[(2, 2)])
+    student_recipe.default_hooks.checkpoint.interval = 2
+    runner_of(student_recipe, tmp_path / 'whole').train()
+    with monkeypatch.context() as patch:
+        patch.setattr(ValLoop, 'run', lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            runner_of(student_recipe, tmp_path / 'cut').train()
+    runner_of(student_recipe, tmp_path / 'cut', resume=True).train()
+    whole, cut = (load_record(tmp_path / name).scores('mIoU') for name in ('whole', 'cut'))
+    assert [iteration for iteration, _ in whole] == [2, 4]
+    assert cut == whole
 
 
 def test_unfinished_training_hook_finished_training_is_not_validated_again(

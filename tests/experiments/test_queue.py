@@ -6,6 +6,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,7 @@ def test_prepare_teachers_untrainable_teacher_raises_user_error(
 
 STOPPED = """
 import signal, sys, time
+from dataclasses import replace
 import mmkd.experiments.queue as queue
 from mmkd.experiments.run import plan_runs
 # Trainings that take their time to end.
@@ -137,8 +139,21 @@ def noted(*args, **kwargs):
         print(process.pid, flush=True)
     return process
 queue.subprocess.Popen = noted
-queue.run_all(runs, jobs=3, launcher='none', echo=lambda line: None)
+def echo(line):
+    if sys.argv[1] in ('echo', 'teacher') and 'training' in line:
+        raise BrokenPipeError
+if sys.argv[1] == 'teacher':
+    queue.check_trainable = lambda config, checkpoint: None
+    queue.teacher_is_ready = lambda path: False
+    queue.prepare_teachers([replace(runs[0], teacher=('a.py', 'a/best.pth'))], 'none', echo)
+else:
+    queue.run_all(runs, jobs=3, launcher='none', echo=echo)
 """
+
+
+def _start_with_signals(ignore_hangup):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignore_hangup else signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +162,10 @@ queue.run_all(runs, jobs=3, launcher='none', echo=lambda line: None)
         ('hangup', [signal.SIGHUP], 128 + signal.SIGHUP, 3),
         ('interrupts', [signal.SIGINT] * 3, -signal.SIGINT, 3),
         ('mixed', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], 128 + signal.SIGTERM, 3),
+        ('nohup', [signal.SIGHUP, signal.SIGTERM], 128 + signal.SIGTERM, 3),
         ('note', [], 1, 2),
+        ('echo', [], 1, 1),
+        ('teacher', [], 1, 1),
     ],
 )
 def test_end_trainings_leaves_no_process(tmp_path, case, signals, status, count):
@@ -162,7 +180,7 @@ def test_end_trainings_leaves_no_process(tmp_path, case, signals, status, count)
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=partial(_start_with_signals, ignore_hangup=case == 'nohup'),
     )
     children = [int(process.stdout.readline()) for _ in range(count)]
     for number in signals:

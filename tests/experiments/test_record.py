@@ -142,7 +142,7 @@ def test_load_record_resumed_run_has_the_scores_of_every_part(tmp_path, steps, c
     assert [line['loss'] for line in record.train] == [5.0, 4.0, 3.0, 2.0]
     places = [60, 120, 180, 240] if steps == 'iteration' else [50, 110, 170, 230]
     assert record.scores('mIoU') == list(zip(places, [10.0, 21.0, 30.0, 25.0], strict=True))
-    assert record.train_seconds == 230.0
+    assert record.train_seconds == places[-1]
 
 
 @pytest.mark.parametrize('steps', STEPS)
@@ -172,6 +172,16 @@ def test_load_record_scores_are_dropped_that_a_resumed_part_trains_again(tmp_pat
     write(tmp_path, '20260101_000000', step(50, 5.0), step(150, 4.0), dict(mIoU=10.0, step=150))
     write(tmp_path, '20260101_010000', step(100, 3.0))  # ended before it validated
     assert load_record(tmp_path).scores('mIoU') == []
+
+
+def test_load_record_scores_before_the_first_log_line_count_after_a_resume(tmp_path):
+    def score(iteration, value):
+        return dict(mIoU=value, step=iteration)
+
+    # A log line every 50 iterations, a validation every 20; ended at 55, resumed from 40.
+    write(tmp_path, '20260101_000000', score(20, 30.0), score(40, 25.0), step(50, 5.0))
+    write(tmp_path, '20260101_010000', score(40, 25.0), step(50, 5.0), score(60, 20.0))
+    assert load_record(tmp_path).scores('mIoU') == [(20, 30.0), (40, 25.0), (60, 20.0)]
 
 
 def log(folder, start, text):

@@ -58,6 +58,14 @@ def test_gain_verdict_follows_interval(differences, threshold, verdict):
     assert of(*differences).verdict(threshold) == verdict
 
 
+def test_gain_verdict_of_a_mean_at_the_threshold_is_go():
+    """Its sum is below in binary: 0.01999999999999998."""
+    baseline, distilled = (0.552, 0.48, 0.49), (0.573, 0.498, 0.511)
+    differences = [d - b for b, d in zip(baseline, distilled, strict=True)]
+    assert sum(differences) / 3 < 0.02
+    assert of(*differences).verdict(0.02) == 'GO'
+
+
 def test_gain_pairs_the_seeds(finished_run):
     runs = [finished_run('alone', s, v, distilled=False) for s, v in ((0, 40.0), (1, 50.0))]
     runs += [finished_run('kd', s, v) for s, v in ((1, 53.0), (2, 99.0), (0, 41.0))]
@@ -136,6 +144,18 @@ def test_refusals_name_runs_without_a_common_seed(finished_run):
     assert 'Not compared: kd with alone: they do not have a seed in common.' in to_markdown(
         summarise(runs)
     )
+
+
+def test_refusals_name_a_longer_baseline_without_a_common_seed(finished_run):
+    runs = [
+        finished_run('alone', 0, 0.0, 40.0, distilled=False, **SETUP),
+        longer(finished_run, 'alone_x1.5', 1 / 3, 41.0, seed=1),
+        finished_run('kd', 0, 0.0, 43.0, **SETUP),
+    ]
+    summaries = summarise(runs)
+    assert refusals(summaries[-1], summaries) == [
+        'kd with alone_x1.5 at equal time: they do not have a seed in common'
+    ]
 
 
 def test_refusals_of_runs_with_baseline_are_empty(finished_run):

@@ -49,4 +49,6 @@ def _validation_is_due(runner: Runner) -> bool:
     step, end = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
     if runner.val_loop is None or step < max(loop.val_begin, 1):
         return False
+    # As MMEngine does between the step and its validation: dynamic_intervals change the interval.
+    loop._decide_current_val_interval()
     return step % loop.val_interval == 0 or step == end
