@@ -70,7 +70,8 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
     disk left that file empty or with zeros, the checkpoint with the highest number counts. A file
     of that name in this work dir comes first, because the recorded path may belong to another run
     after the work dir was moved or copied. Outside of it, only a folder with the work dir's name
-    counts, which is where a hook's ``out_dir`` puts the run's files.
+    counts, which is where a hook's ``out_dir`` puts the run's files, and only if it is not a work
+    dir itself: in ablations, those of several runs have one name.
 
     Raises:
         UserError: The only checkpoint is that of another run.
@@ -79,7 +80,9 @@ def find_last_checkpoint(work_dir: str | Path) -> str | None:
     note = folder / 'last_checkpoint'
     text = note.read_text(errors='replace').strip('\0 \n') if note.is_file() else ''
     for path in (folder / Path(text).name, Path(text)):
-        of_this_run = path.parent == folder or path.parent.name == folder.resolve().name
+        of_this_run = path.parent == folder or (
+            path.parent.name == folder.resolve().name and not (path.parent / note.name).is_file()
+        )
         if of_this_run and os.path.isfile(path):  # False, no error, where it cannot be a path
             return str(path)
     numbers = {path: _NUMBERED.fullmatch(path.name) for path in folder.glob('*.pth')}

@@ -6,6 +6,9 @@ from mmkd.datasets.seeded_sampler import SeededIndex
 from mmkd.errors import UserError, check_integer, warn_renamed
 from mmkd.registry import DATASETS
 
+MIXING_KEYS = ('mix_until_sample', 'skip_from_draw')
+"""The keys that count the samples of a mix: the name of this release, and of the previous one."""
+
 
 @DATASETS.register_module()
 class ScheduledMixDataset(MultiImageMixDataset):

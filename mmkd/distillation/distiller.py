@@ -18,6 +18,7 @@ from mmkd.distillation.term import Term, build_term, describe_feature
 from mmkd.distillation.term_building import build_terms, gather_taps, prefix_errors
 from mmkd.errors import UserError
 from mmkd.openmmlab.lean import make_lean
+from mmkd.openmmlab.passes import run_without_loss
 from mmkd.openmmlab.tasks import label_maps
 from mmkd.registry import MODELS
 from mmkd.teachers import check_teacher_keys
@@ -159,11 +160,17 @@ class Distiller(BaseModel):
         inputs, data_samples = batch['inputs'], batch['data_samples']
         teacher = self._read_teacher(inputs, data_samples, terms)
         with record(self.student, gather_taps(terms, 'student_taps')) as student:
-            self.student(inputs, data_samples, mode='tensor')
-        return {
-            name: self._compare(term, student, teacher(term, student), data_samples)
-            for name, term in terms.items()
-        }
+            run_without_loss(self.student, inputs, data_samples)
+        try:
+            return {
+                name: self._compare(term, student, teacher(term, student), data_samples)
+                for name, term in terms.items()
+            }
+        except UserError as error:
+            raise UserError(
+                f'{error}; for images without labels losses and auxiliary heads do not run: tap '
+                'another module, or remove mmkd.UnlabelledImagesHook'
+            ) from error
 
     def _read_teacher(
         self, inputs: Tensor, data_samples: Sequence, terms: Mapping[str, Term]

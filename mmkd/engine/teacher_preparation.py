@@ -115,7 +115,10 @@ def check_trainable(config: str, checkpoint: str) -> None:
             'mmkd.BestCheckpointHook, to train it as a teacher'
         )
     settle_worker_options(own)
-    check_training(own)
+    try:
+        check_training(own)
+    except UserError as error:
+        raise UserError(f'{config}: {error}') from error
 
 
 def _train(config: Config) -> None:

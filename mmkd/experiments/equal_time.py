@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
 
+from mmkd.config.types import type_name
+from mmkd.datasets.scheduled_mix_dataset import MIXING_KEYS
 from mmkd.errors import UserError
 
 # The arguments of parameter schedulers and of hooks that count iterations, epochs or validations.
@@ -36,8 +38,8 @@ def stretch_training(config: Config, factor: float) -> list[str]:
     if intervals := config.train_cfg.get('dynamic_intervals'):
         pairs = (f'({round(begin * factor)},{interval})' for begin, interval in intervals)
         options['train_cfg.dynamic_intervals'] = f'[{",".join(pairs)}]'
-    if mixing := config.train_dataloader.dataset.get('mix_until_sample'):
-        options['train_dataloader.dataset.mix_until_sample'] = round(mixing * factor)
+    for key, samples in _mixing(config.train_dataloader.dataset, 'train_dataloader.dataset'):
+        options[key] = round(samples * factor)
     return [f'{key}={value}' for key, value in options.items()]
 
 
@@ -51,10 +53,21 @@ def _parts(config: Config, key: str) -> Iterator[tuple[str, Mapping]]:
     yield from ((f'{key}.{name}', part) for name, part in named if isinstance(part, Mapping))
 
 
+def _mixing(node: object, name: str) -> Iterator[tuple[str, int]]:
+    """Yield the samples until which a dataset mixes images, also one inside of another."""
+    if isinstance(node, Mapping):
+        parts = node.items()
+        yield from ((f'{name}.{key}', node[key]) for key in MIXING_KEYS if node.get(key))
+    else:
+        parts = enumerate(node) if isinstance(node, list | tuple) else ()
+    for key, part in parts:
+        yield from _mixing(part, f'{name}.{key}')
+
+
 def _check_stretchable(name: str, node: Mapping, factor: float) -> None:
     for key, value in node.items():
         counts = type(value) is int and value > 0 and _COUNTS.search(key) and key not in _TIMES
-        if counts or str(node.get('type', '')).startswith('Exponential') and key == 'gamma':
+        if counts or type_name(node.get('type')).startswith('Exponential') and key == 'gamma':
             raise UserError(
                 f'{name}.{key}={value}: expected one of {", ".join(_TIMES)}, which '
                 f'--equal-time={factor:g} stretches; leave out --equal-time, and train a config '

@@ -57,9 +57,17 @@ def other_metrics(runs: Iterable[Run]) -> list[str]:
 
 
 def by_metric(runs: Sequence[Run]) -> list[list[Run]]:
-    """Return ``runs`` with their own metric, then again with each of :func:`other_metrics`."""
+    """Return ``runs`` with their own metric, then again with each of :func:`other_metrics`.
+
+    A finished run without a score on another set is left out there.
+    """
     return [list(runs)] + [
-        [replace(run, metric=name) for run in runs if _on_another_set(name, run.metric)]
+        [
+            replace(run, metric=name)
+            for run in runs
+            if _on_another_set(name, run.metric)
+            and (not is_finished(run) or load_record(run.folder).scores(name))
+        ]
         for name in other_metrics(runs)
     ]
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from statistics import mean, stdev
@@ -55,15 +56,17 @@ def _csv_row(run: Run, found: Gain | None, threshold: float) -> list:
         run.name, run.seed, run.metric,
         f'{scores[-1]:.4f}' if finished else '',
         f'{run.best(scores):.4f}' if finished else '',
-        _status(finished, record.skipped_steps),
+        _status(finished, scores, record.skipped_steps),
         f'{run.length} {"epochs" if run.by_epoch else "iterations"}',
         f'{record.step_time * 1e3:.0f}' if record.step_time else '',
         ' '.join(run.options), run.commit, *_csv_gain(found, run.seed, threshold),
     ]  # fmt: skip
 
 
-def _status(finished: bool, skipped: int) -> str:
+def _status(finished: bool, scores: Sequence[float], skipped: int) -> str:
     text = 'finished' if finished else 'unfinished'
+    if finished and not math.isfinite(scores[-1]):
+        text = 'not finite'
     return f'{text}, {skipped} steps skipped' if skipped else text
 
 

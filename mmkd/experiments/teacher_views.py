@@ -20,6 +20,7 @@ from mmkd.config.checks import settle_worker_options
 from mmkd.config.fingerprint import fingerprint
 from mmkd.config.student import is_distillation, model_config
 from mmkd.config.types import type_name
+from mmkd.datasets.scheduled_mix_dataset import MIXING_KEYS
 from mmkd.datasets.seeded_sampler import SeededIndex, seed_of_view
 from mmkd.distillation.sample_batch import lend_batch
 from mmkd.distillation.tap import Tap
@@ -53,7 +54,7 @@ def views_options(config: Config, views: int) -> list[str]:
         )
     if not isinstance(loader.get('dataset'), Mapping):
         raise UserError(f'train_dataloader.dataset={loader.get("dataset")}: expected a dict')
-    for key in ('mix_until_sample', 'skip_from_draw'):
+    for key in MIXING_KEYS:
         if _holds(key, loader.dataset):
             raise UserError(
                 f'train_dataloader.dataset.{key}: expected no mix of images with --teacher-views'

@@ -105,7 +105,7 @@ def resized_samples(
     for sample in samples:
         known, facts = sample.metainfo, {}
         for key in ('img_shape', 'pad_shape', 'batch_input_shape'):
-            if key in known:
+            if known.get(key) is not None:  # MMSegmentation writes None where there are no labels
                 height, width, *rest = known[key]
                 facts[key] = (round(height * rows), round(width * columns), *rest)
         for key in ('padding_size', 'img_padding_size'):  # left, right, top, bottom

@@ -98,6 +98,16 @@ def test_find_last_checkpoint_of_another_run_is_refused(tmp_path):
     assert find_last_checkpoint(tmp_path / 'copy') == str(tmp_path / 'copy/iter_1.pth')
 
 
+def test_find_last_checkpoint_of_another_run_with_the_folders_name_is_refused(tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / name / 'seed_0').mkdir(parents=True)
+        note = tmp_path / name / 'seed_0/last_checkpoint'
+        note.write_text(str(tmp_path / 'a/seed_0/iter_2.pth'))
+    (tmp_path / 'a/seed_0/iter_2.pth').touch()
+    with pytest.raises(UserError, match='the checkpoint of another run'):
+        find_last_checkpoint(tmp_path / 'b/seed_0')
+
+
 def test_find_last_checkpoint_in_the_out_dir_of_a_hook_is_found(tmp_path):
     for folder in ('run', 'elsewhere/run'):  # MMEngine adds the work dir's name
         (tmp_path / folder).mkdir(parents=True)

@@ -158,8 +158,10 @@ def unlabelled(batch) -> dict:
     return dict(inputs=list(noise), data_samples=samples)
 
 
-def test_unlabelled_images_loss_is_the_terms_only(distiller, batch, unlabelled):
-    distiller.eval()
+@pytest.mark.parametrize('scale', [1.0, 2.0])
+def test_unlabelled_images_loss_is_the_terms_only(model_config, batch, unlabelled, scale):
+    model_config['teacher']['scale'] = scale
+    distiller = MODELS.build(model_config).eval()
     images, samples = batch
     labelled = distiller.loss(images, samples)
     noise = distiller.data_preprocessor(copy.deepcopy(unlabelled), training=True)['inputs']
@@ -202,6 +204,33 @@ def test_unlabelled_images_all_pixels_count_in_term_with_labels(model_config, ba
     expected = 3 / 5 * distiller.distill['logits'].loss(*both)
     distiller.unlabelled = unlabelled
     torch.testing.assert_close(distiller.loss(images, samples)['distill.logits'], expected)
+
+
+def test_unlabelled_images_run_a_student_with_several_heads(model_config, batch, unlabelled):
+    student = model_config['student']
+    first = dict(student['decode_head'], type='FCNHead', num_convs=1)
+    refine = {k: v for k, v in first.items() if k not in ('num_convs', 'concat_input')}
+    refine |= dict(type='OCRHead', ocr_channels=8)
+    student.update(type='CascadeEncoderDecoder', num_stages=2, auxiliary_head=None)
+    student['decode_head'] = [first, refine]
+    model_config['distill'].pop('decoder')
+    distiller = MODELS.build(model_config).eval()
+    labelled = distiller.loss(*batch)['distill.encoder']
+    distiller.unlabelled = unlabelled
+    both = distiller.loss(*batch)['distill.encoder']
+    assert both.isfinite() and both != labelled
+
+
+def test_unlabelled_images_with_a_tap_in_an_auxiliary_head_are_refused(
+    model_config, batch, unlabelled
+):
+    logits = dict(student='auxiliary_head.0.conv_seg', teacher='decode_head.conv_seg')
+    model_config['distill'] = dict(logits=dict(logits, loss=dict(type='LogitKDLoss')))
+    distiller = MODELS.build(model_config)
+    distiller.unlabelled = unlabelled
+    message = "tap 'auxiliary_head.0.conv_seg': .* images without labels .*: tap another module"
+    with pytest.raises(UserError, match=message):
+        distiller.loss(*batch)
 
 
 class DrawingPreprocessor(SegDataPreProcessor):

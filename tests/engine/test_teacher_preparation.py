@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmkd.config.load import load_config
-from mmkd.engine.teacher_preparation import prepare_teacher
+from mmkd.engine.teacher_preparation import check_trainable, prepare_teacher
 from mmkd.errors import UserError
 
 TEXT = """
@@ -23,3 +23,14 @@ def test_prepare_teacher_that_teaches_itself_raises_user_error(recipe_file, name
     with pytest.raises(UserError, match='expected a teacher that is there before its own training'):
         prepare_teacher(load_config(str(folder / 'a.py')))
     assert not list(Path(folder).glob('of_*'))
+
+
+def test_check_trainable_names_the_teachers_config(tmp_path):
+    config = tmp_path / 'teacher.py'
+    config.write_text(
+        "_base_ = 'mmkd::teachers/segformer_b0_streets.py'\n"
+        'default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))\n'
+    )
+    message = f'^{config}: default_hooks.checkpoint.max_keep_ckpts=1: expected an integer'
+    with pytest.raises(UserError, match=message):
+        check_trainable(str(config), str(tmp_path / 'best.pth'))

@@ -111,6 +111,14 @@ def test_unlabelled_images_hook_rejects_part_of_an_image(recipe):
         Runner.from_cfg(recipe).train()
 
 
+def test_unlabelled_images_hook_takes_a_ratio_that_binary_rounds(recipe):
+    recipe.train_dataloader.batch_size = 25
+    assert 0.28 * 25 != 7
+    UnlabelledImagesHook(recipe.train_dataloader.dataset, 0.28).before_train(
+        Runner.from_cfg(recipe)
+    )
+
+
 def test_unlabelled_folder_is_checked_before_the_teacher_trains(recipe, tmp_path):
     recipe.model.teacher.checkpoint = str(tmp_path / 'teacher/best.pth')
     folder = dict(type='mmkd.ImageFolder', data_prefix=dict(img_path=str(tmp_path)), pipeline=[])

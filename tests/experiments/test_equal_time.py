@@ -2,6 +2,7 @@ import argparse
 
 import pytest
 from mmengine.config import Config
+from mmengine.optim import ExponentialLR
 
 from mmkd.config.load import load_config
 from mmkd.config.options import ConfigOptions, merge_options
@@ -86,10 +87,23 @@ def test_stretch_training_one_cycle_reaches_the_end(begin):
     assert longer.end == config.train_cfg.max_iters == round(1.5 * (begin + 7))
 
 
+@pytest.mark.parametrize('key', ['mix_until_sample', 'skip_from_draw'])
+@pytest.mark.parametrize('where', ['', '.dataset', '.datasets.1'])
+def test_stretch_training_moves_the_end_of_a_mix_inside_other_datasets(key, where):
+    mix = dict(type='mmkd.ScheduledMixDataset', dataset=dict(type='X')) | {key: 160}
+    around = {'': mix, '.dataset': dict(dataset=mix), '.datasets.1': dict(datasets=[{}, mix])}
+    config = dict(train_cfg=dict(max_iters=10), train_dataloader=dict(dataset=around[where]))
+    options = stretch_training(Config(config), 1.5)
+    assert options == ['train_cfg.max_iters=15', f'train_dataloader.dataset{where}.{key}=240']
+
+
 @pytest.mark.parametrize(
     'part, message',
     [
-        (dict(param_scheduler=dict(type='ExponentialLR', gamma=0.9)), 'param_scheduler.gamma=0.9'),
+        *(
+            (dict(param_scheduler=dict(type=kind, gamma=0.9)), 'param_scheduler.gamma=0.9')
+            for kind in ('ExponentialLR', 'mmengine.ExponentialLR', ExponentialLR)
+        ),
         (dict(custom_hooks=[dict(type='X', warm_iters=5)]), 'custom_hooks.0.warm_iters=5'),
         (dict(default_hooks=dict(x=dict(type='X', stop_epoch=5))), 'default_hooks.x.stop_epoch=5'),
     ],

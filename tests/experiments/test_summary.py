@@ -95,7 +95,9 @@ def test_tables_leave_out_and_name_a_score_that_is_not_finite(finished_run, valu
     assert cells(text)['alone'][0] == '41.00'
     assert cells(text)['kd'][1] == '+2.00'
     assert 'With a score that is not finite, and not included: alone seed 0.' in text
-    assert f'alone,0,mIoU,{value:.4f}' in to_csv(runs)
+    rows = list(csv.DictReader(io.StringIO(to_csv(runs))))
+    assert [row['status'] for row in rows] == ['not finite', *['finished'] * 3]
+    assert rows[0]['last'] == f'{value:.4f}'
     assert to_png(score_bars(summarise(runs))).startswith(b'\x89PNG')
 
 
@@ -221,6 +223,20 @@ def test_by_metric_gives_the_same_metric_of_other_sets(ablation):
     assert tables[1]['kd'][1:4] == ['+2.00', '+2.00 to +2.00', 'GO']
     assert list(tables[0])[0] == list(tables[1])[0] == 'config'
     assert tables[1]['config'][0] == 'unseen/mIoU, last'
+
+
+def test_by_metric_leaves_out_a_finished_run_without_the_other_set(
+    finished_run, two_sets, unfinished
+):
+    of_one_set = finished_run('alone', 0, 50.0, distilled=False)
+    (log,) = of_one_set.folder.glob('*/vis_data/scalars.json')
+    log.write_text(log.read_text().replace('"mIoU"', '"val/mIoU"'))
+    runs = [replace(of_one_set, metric='val/mIoU'), two_sets('kd', 0, 49.0, 32.0)]
+    runs.append(replace(unfinished('kd', 1), metric='val/mIoU'))
+    own, unseen = by_metric(runs)
+    assert own == runs
+    assert [(run.name, run.seed) for run in unseen] == [('kd', 0), ('kd', 1)]
+    assert 'Not finished, and not included: kd seed 1.' in to_markdown(summarise(unseen))
 
 
 def test_to_csv_has_a_line_for_each_run_and_set(ablation):

@@ -18,8 +18,10 @@ class FiniteGradientHook(Hook):
 
     The message names the iteration and the distillation terms that were not finite, with statistics
     of what they compared. Processes that train together hold the same gradients, so they decide
-    alike. Under AMP, steps that the gradient scaler drops do not count. Weights that are not finite
-    are never written to a checkpoint, for example BatchNorm averages of a batch with NaN.
+    alike. With ``clip_grad=dict(type='value')``, MMEngine bounds infinite gradients before this
+    check, so only NaN stops the training. Under AMP, steps that the gradient scaler drops do not
+    count. Weights that are not finite are never written to a checkpoint, for example BatchNorm
+    averages of a batch with NaN.
 
     Args:
         action: ``stop`` ends the training; ``skip`` drops the step, logs a warning and continues.

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -50,7 +52,7 @@ class UnlabelledImagesHook(Hook):
         labelled = runner.train_dataloader
         labelled_size = labelled.batch_size or labelled.batch_sampler.batch_size
         size = self.ratio * labelled_size
-        if size != round(size) or size < 1:
+        if not math.isclose(size, round(size)) or size < 1:  # 0.28 * 25 is 7.000000000000001
             raise UserError(
                 f'UnlabelledImagesHook.ratio={self.ratio}: expected a whole number of images for '
                 f'train_dataloader.batch_size={labelled_size}, got {size:g}; change one of the two'
