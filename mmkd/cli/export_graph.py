@@ -24,7 +24,7 @@ from mmkd.deploy.export_files import (
 from mmkd.deploy.export_model import ExportModel, make_export_model
 from mmkd.errors import UserError, one_line
 from mmkd.openmmlab.preprocessing import Preprocessing
-from mmkd.openmmlab.tasks import is_classifier
+from mmkd.openmmlab.tasks import is_classifier, is_segmentor
 from mmkd.registry import DATASETS
 
 # Tolerances for rounding: relative to the largest logit, share of labels, score in points.
@@ -60,7 +60,7 @@ def export_graph(
         raise UserError(
             '--evaluate: expected a segmentor or classifier; the file does not suppress boxes'
         )
-    facts = export_metadata(config, preprocessing, size, module.outputs)
+    facts = export_metadata(network, config, preprocessing, size, module.outputs)
     with tempfile.TemporaryDirectory() as folder:
         exact = Path(folder) / f'exact{out.suffix}'
         write = write_onnx if args.format == 'onnx' else write_torchscript
@@ -92,7 +92,11 @@ def test_size(config: Config) -> tuple[int, int]:
 
 
 def export_metadata(
-    config: Config, preprocessing: Preprocessing, size: tuple[int, int], outputs: tuple[str, ...]
+    network: nn.Module,
+    config: Config,
+    preprocessing: Preprocessing,
+    size: tuple[int, int],
+    outputs: tuple[str, ...],
 ) -> dict:
     """Return what a caller of the file must know; see tools/deploy/infer.py."""
     metainfo = {}
@@ -107,6 +111,19 @@ def export_metadata(
         std=preprocessing.std,
         rgb=preprocessing.rgb,
         pad_value=preprocessing.pad_value,
+        **label_rules(network),
+    )
+
+
+def label_rules(network: nn.Module) -> dict:
+    """Return what makes labels of a segmentor's logits; nothing for other networks."""
+    if not is_segmentor(network):
+        return {}
+    heads = network.decode_head
+    head = heads[-1] if isinstance(heads, nn.ModuleList) else heads
+    return dict(
+        threshold=head.threshold if head.out_channels == 1 else None,
+        align_corners=bool(head.align_corners),
     )
 
 

@@ -116,7 +116,7 @@ def _check_file(path: str, facts: dict) -> None:
 def _complete(annotation: dict) -> None:
     """Add what MMDetection needs; it drops boxes whose ``area`` is 0."""
     width, height = annotation['bbox'][2:]
-    if annotation.get('area', 0) <= 0:
+    if (annotation.get('area') or 0) <= 0:
         annotation['area'] = width * height
     annotation['iscrowd'] = int(annotation.get('iscrowd') or 0)
 
@@ -180,8 +180,8 @@ def _find_fault(annotation: Any, known: set) -> str | None:
     numbers = isinstance(box, list) and all(type(x) in (int, float) for x in box)
     if not numbers or len(box) != 4 or not all(abs(x) <= _LARGEST for x in box):
         return f'bbox={box!r}: expected x, y, width and height in pixels, up to {_LARGEST:.0f}'
-    area = annotation.get('area', 0)
-    if type(area) not in (int, float) or not math.isfinite(area):
+    area = annotation.get('area')
+    if area is not None and (type(area) not in (int, float) or not math.isfinite(area)):
         return f'area={area!r}: expected a number of pixels'
     if annotation.get('iscrowd') not in (0, 1, None):
         return f'iscrowd={annotation["iscrowd"]!r}: expected 0 or 1'

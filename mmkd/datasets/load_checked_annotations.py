@@ -1,4 +1,5 @@
 import io
+import math
 
 import numpy as np
 from mmengine import fileio
@@ -32,7 +33,8 @@ class LoadCheckedAnnotations(LoadAnnotations):
                 "type='mmkd.FolderDataset', or the transform LoadAnnotations"
             )
         try:
-            mode = Image.open(io.BytesIO(fileio.get(path, backend_args=self.backend_args))).mode
+            file = Image.open(io.BytesIO(fileio.get(path, backend_args=self.backend_args)))
+            mode = file.mode
             results = super().transform(results)
         except Exception as error:  # damaged bytes make a decoder raise almost anything
             reason = one_line(error)
@@ -40,6 +42,9 @@ class LoadCheckedAnnotations(LoadAnnotations):
         if mode[0] in 'IF':  # would be truncated to 8 bits
             raise UserError(f'label {path} has the mode {mode}: expected one channel of 8 bits')
         label = results['gt_seg_map']
+        if 1 in file.size and label.size == math.prod(file.size):
+            # MMSegmentation squeezes away a height or width of 1.
+            label = results['gt_seg_map'] = label.reshape(file.size[::-1])
         if label.shape != tuple(results['ori_shape']):
             raise UserError(
                 f'label {path} has the shape {label.shape}: expected '
@@ -47,8 +52,10 @@ class LoadCheckedAnnotations(LoadAnnotations):
             )
         unknown = np.bincount(label.ravel(), minlength=256)[classes:255].nonzero()[0]
         if unknown.size:
+            # With reduce_zero_label the file's ids are higher by one, and its 0 is ignored too.
+            shift = int(bool(results.get('reduce_zero_label')))
             raise UserError(
-                f'label {path} holds the class id {classes + unknown[0]}: '
-                f'expected 0 to {classes - 1}, or 255, which is ignored'
+                f'label {path} holds the class id {classes + unknown[0] + shift}: '
+                f'expected 0 to {classes - 1 + shift}, or 255, which is ignored'
             )
         return results

@@ -62,7 +62,9 @@ def _folds(convolution: nn.Module, norm: nn.Module) -> bool:
     # A convolution of another kind may change its weights before it uses them.
     forward = type(convolution).forward
     is_known = forward in (nn.Conv2d.forward, Conv2dSame.forward)
-    return is_known and type(norm) in (nn.BatchNorm2d, _BatchNormXd, BatchNormAct2d)
+    is_known &= type(norm) in (nn.BatchNorm2d, _BatchNormXd, BatchNormAct2d)
+    # Without running statistics a norm always takes those of its batch.
+    return is_known and norm.running_mean is not None
 
 
 def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def test_checked_coco_bad_file_raises_user_error(tmp_path, text):
         CheckedCOCO(str(path))
 
 
-@pytest.mark.parametrize('area', [0, -1])
+@pytest.mark.parametrize('area', [0, -1, None])
 def test_checked_coco_area_that_is_not_positive_is_that_of_the_box(coco, area):
     found = coco(categories('nut'), ('nut',), annotations=dict(area=area))
     assert found.get_data_info(0)['instances'][0]['bbox'] == [5, 5, 25, 35]

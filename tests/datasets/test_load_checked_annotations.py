@@ -11,10 +11,11 @@ SHAPE = (6, 8)
 
 
 def load(path, label_map=None, **facts) -> np.ndarray:
-    transform = TRANSFORMS.build(dict(type='mmkd.LoadCheckedAnnotations'))
+    reduce = facts.get('reduce_zero_label', False)
+    transform = TRANSFORMS.build(dict(type='mmkd.LoadCheckedAnnotations', reduce_zero_label=reduce))
     results = dict(
-        seg_map_path=str(path), ori_shape=SHAPE, reduce_zero_label=False, label_map=label_map,
-        seg_fields=[], **dict(num_classes=11) | facts,
+        seg_map_path=str(path), label_map=label_map, seg_fields=[],
+        **dict(num_classes=11, ori_shape=SHAPE, reduce_zero_label=False) | facts,
     )  # fmt: skip
     return transform(results)['gt_seg_map']
 
@@ -45,6 +46,23 @@ def test_load_checked_annotations_unknown_id_raises_user_error(write, unknown):
     path = write(label)
     with pytest.raises(UserError, match=f'label {path} holds the class id {unknown}: expected 0'):
         load(path)
+
+
+def test_load_checked_annotations_names_the_files_id_beside_reduce_zero_label(write):
+    label = np.resize([0, 1, 2, 3, 255], SHAPE)
+    reduced = load(write(label), num_classes=3, reduce_zero_label=True)
+    assert set(reduced.ravel()) == {0, 1, 2, 255}
+    label[-1, -1] = 7
+    with pytest.raises(UserError, match='holds the class id 7: expected 0 to 3, or 255'):
+        load(write(label), num_classes=3, reduce_zero_label=True)
+
+
+@pytest.mark.parametrize('shape', [(1, 9), (9, 1), (1, 1)])
+def test_load_checked_annotations_one_pixel_high_or_wide_keep_their_shape(write, shape):
+    label = np.arange(np.prod(shape)).reshape(shape)
+    assert np.array_equal(load(write(label), ori_shape=shape), label)
+    with pytest.raises(UserError, match=r'a.png has the shape .*: expected \(9, 9\)'):
+        load(write(label), ori_shape=(9, 9))
 
 
 def test_load_checked_annotations_without_classes_raises_user_error(write):

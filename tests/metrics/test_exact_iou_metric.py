@@ -77,3 +77,10 @@ def test_exact_iou_by_class_is_exact():
     scores = score(ClassIoUMetric, [(predicted, label)], 2)
     assert scores['c0'] == pytest.approx(100 * (2**24 + 8 - 2**22) / (2**24 + 8))
     assert scores['c1'] == 0
+
+
+@pytest.mark.parametrize('options, absent', [(dict(), float('nan')), (dict(nan_to_num=0), 0.0)])
+def test_class_iou_of_an_absent_class_is_nan_or_what_replaces_it(options, absent):
+    label = torch.tensor([[0, 1]])
+    scores = score(ClassIoUMetric, [(label, label)], 3, **options)
+    assert scores == pytest.approx(dict(c0=100.0, c1=100.0, c2=absent), nan_ok=True)

@@ -140,6 +140,16 @@ def test_gradient_of_the_input_stays():
     assert_same(gradients[1], gradients[0])
 
 
+def test_batch_norm_without_running_statistics_stays():
+    network = make_network()
+    head = network.decode_head
+    for module in (*head.convs, head.fusion_conv):
+        old = module.norm
+        new = torch.nn.BatchNorm2d(old.num_features, track_running_stats=False)
+        setattr(module, module.norm_name, new)
+    assert_same(outputs(folded(network)), outputs(network))
+
+
 def test_other_networks_stay():
     block = make_network().get_submodule(BLOCK)
     model = torch.nn.Sequential(block)

@@ -22,6 +22,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.registry import DefaultScope
 from mmseg.apis import inference_model, init_model
+from mmseg.structures import SegDataSample
 
 from mmkd.config.load import load_config
 from mmkd.datasets import render_street
@@ -183,14 +184,62 @@ def test_infer_logits_file_gives_labels_of_the_label_file(exported, logits_file,
     infer = runpy.run_path(str(ROOT / 'tools/deploy/infer.py'))
     image = cv2.imread(str(folder / 'images/0.png'))
     inside = infer['Model'](str(exported[0]))([image])[0]['labels']
-    outside = infer['Model'](str(logits_file))([image])[0]['logits']
+    result = infer['Model'](str(logits_file))([image])[0]
+    outside = result['logits']
     assert (outside.argmax(0) != inside).mean() < 1e-3
     # Given logits, labels are taken at the size of the image.
-    labels = infer['labels_of'](dict(logits=outside), (96, 128))
+    labels = infer['labels_of'](result, (96, 128))
     resized = torch.nn.functional.interpolate(
         torch.from_numpy(outside)[None], size=(96, 128), mode='bilinear', align_corners=False
     )
     assert (labels != resized[0].argmax(0).numpy()).mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    'head',
+    [
+        'num_classes=11, align_corners=True',
+        'num_classes=2, out_channels=1, align_corners=False',
+        'num_classes=2, out_channels=1, threshold=0.6, align_corners=True',
+    ],
+)
+def test_infer_logits_file_gives_the_heads_own_labels(folder, monkeypatch, capfd, tmp_path, head):
+    text = STUDENT.replace('align_corners=False,', '').replace('num_classes=11', head)
+    config, checkpoint = save(tmp_path, 'head', text, 'mmseg')
+    own, out = init_model(str(config), str(checkpoint), device='cpu'), tmp_path / 'head.onnx'
+    image = cv2.imread(str(folder / 'images/0.png'))
+    facts = dict(ori_shape=(96, 128), img_shape=(48, 64), padding_size=[0] * 4)
+    samples = [SegDataSample(metainfo=facts)]
+    small = torch.from_numpy(cv2.resize(image, (64, 48))).permute(2, 0, 1)
+    inputs = own.data_preprocessor(dict(inputs=[small], data_samples=samples))['inputs']
+    with torch.no_grad():  # no class wins everywhere, and sigmoids spread
+        last = own.decode_head.conv_seg
+        logits = own.encode_decode(inputs, [facts])
+        last.weight /= logits.std()
+        last.bias.copy_(-logits.mean((0, 2, 3)) / logits.std())
+        expected = own.predict(inputs, samples)[0].pred_sem_seg.data[0].numpy()
+    torch.save(dict(state_dict=own.state_dict(), meta={}), checkpoint)
+    assert run(monkeypatch, capfd, 'export', config, checkpoint, '--out', out)[0] == 0
+    infer = runpy.run_path(str(ROOT / 'tools/deploy/infer.py'))
+    labels = infer['labels_of'](infer['Model'](str(out))([image])[0], (96, 128))
+    assert len(np.unique(expected)) > 1
+    assert (labels != expected).mean() < 1e-3
+
+
+def test_infer_file_with_one_logit_and_no_threshold_is_refused(
+    folder, monkeypatch, capfd, tmp_path
+):
+    text = STUDENT.replace('num_classes=11', 'num_classes=2, out_channels=1')
+    network, out = save(tmp_path, 'binary', text, 'mmseg'), tmp_path / 'binary.onnx'
+    assert run(monkeypatch, capfd, 'export', *network, '--out', out)[0] == 0
+    model = onnx.load(out)
+    facts = json.loads(model.metadata_props[0].value)
+    assert (facts.pop('threshold'), facts.pop('align_corners')) == (0.3, False)
+    onnx.helper.set_model_props(model, dict(mmkd=json.dumps(facts)))
+    onnx.save(model, out)
+    args = [out, folder / 'images/0.png', '--out', tmp_path / 'o']
+    status, _, errors = run(monkeypatch, capfd, 'infer', *args)
+    assert status == 2 and 'metadata threshold=None: expected' in errors
 
 
 def test_infer_video_becomes_video_of_overlays(exported, folder, monkeypatch, capfd, tmp_path):
@@ -241,6 +290,7 @@ def test_infer_video_on_full_disk_is_an_error(exported, folder, tmp_path):
     [
         ('task', None), ('task', 'depth'), ('task', 'detection'), ('size', [0, 64]), ('size', 64),
         ('classes', 'ab'), ('palette', [[1, 2]]), ('mean', [1]), ('std', [1, 0, 1]),
+        ('threshold', 1.5), ('align_corners', 1),
         ('rgb', 1), ('pad_value', 'x'), ('palette', [[0, 0, 300]]), ('palette', [[0, 0, -1]]),
         ('size', [65536, 65536]), ('std', [1, 1e-9, 1]), ('mean', [0, 0, 1e300]),
     ],

@@ -194,6 +194,11 @@ def main() -> None:
     init_default_scope(config.get('default_scope', 'mmseg'))
     network = load_network(config, args.checkpoint)
     module = make_export_model(network)
+    if is_segmentor(network) and network.out_channels == 1:
+        raise UserError(
+            'decode_head.out_channels=1: expected a logit a class, to compare classes; set it to '
+            'the number of classes'
+        )
     path = Path(args.student).expanduser()
     fixed = check_student(path, module.outputs)
     pairs = read_images(network, config, args.images)

@@ -52,7 +52,12 @@ FACTS = dict(  # what a file's metadata hold, and how each is checked
     std=lambda value: is_colour(value) and min(value) >= 1e-6,
     rgb=lambda value: isinstance(value, bool),
     pad_value=is_number,
+    # How a segmentor makes labels of logits: the least probability of a single class, and whether
+    # it resizes from corner to corner.
+    threshold=lambda value: value is None or is_number(value) and 0 <= value <= 1,
+    align_corners=lambda value: isinstance(value, bool),
 )
+ABSENT = dict(threshold=None, align_corners=False)  # of a file of an earlier release
 OPACITY = 0.6  # of the classes' colours over an image
 
 
@@ -78,6 +83,7 @@ def parse_facts(text: str, outputs: list[str], path: str) -> dict:
         facts = None
     if not isinstance(facts, dict):
         raise ValueError(f'{path}: metadata: expected what export.py writes; export it again')
+    facts = ABSENT | facts
     for key, fits in FACTS.items():
         if key not in facts or not fits(facts[key]):
             raise ValueError(
@@ -147,7 +153,10 @@ class Model:
         return np.ascontiguousarray(padded.transpose(2, 0, 1)), x, y
 
     def __call__(self, images: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """What the network yields of each image, by output, and the ``scale`` (x, y) to it."""
+        """What the network yields of each image, by output, and the ``scale`` (x, y) to it.
+
+        Beside them are ``threshold`` and ``align_corners``, which make labels of logits.
+        """
         prepared = [self.prepare(image) for image in images]
         inputs = np.stack([p[0] for p in prepared])
         try:
@@ -158,10 +167,17 @@ class Model:
                 f'the network does not take {inputs.dtype} images of shape {inputs.shape} '
                 f'({reason})'
             ) from None
+        known = {key: self.facts[key] for key in ABSENT}
         results = [
-            dict(zip(self.outputs, outputs, strict=True), scale=prepared[i][1:])
+            dict(zip(self.outputs, outputs, strict=True), scale=prepared[i][1:], **known)
             for i, outputs in enumerate(zip(*results, strict=True))
         ]
+        if 'logits' in self.outputs and len(results[0]['logits']) == 1:
+            if self.facts['threshold'] is None:
+                raise ValueError(
+                    f'{self.path}: metadata threshold=None: expected that of a file with one '
+                    'logit a pixel; export it again'
+                )
         names, count = self.facts['classes'], max(map(count_classes, results))
         if names is not None and count > len(names):
             raise ValueError(
@@ -186,10 +202,25 @@ def labels_of(result: dict[str, np.ndarray], shape: tuple[int, int]) -> np.ndarr
         if labels.dtype != np.uint8:
             labels = labels.astype(np.uint16)
         return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
-    logits = [cv2.resize(k, size, interpolation=cv2.INTER_LINEAR) for k in result['logits']]
+    if result['align_corners']:
+        logits = [resize_between_corners(k, shape) for k in result['logits']]
+    else:
+        logits = [cv2.resize(k, size, interpolation=cv2.INTER_LINEAR) for k in result['logits']]
     if len(logits) == 1:
-        return (logits[0] > 0).astype(np.uint8)
+        with np.errstate(over='ignore'):
+            return (1 / (1 + np.exp(-logits[0])) > result['threshold']).astype(np.uint8)
     return np.argmax(logits, 0).astype(np.uint8 if len(logits) <= 256 else np.uint16)
+
+
+def resize_between_corners(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A map (H, W) at another size, interpolated so that its corners stay at the corners."""
+    for axis, length in enumerate(shape):
+        at = np.linspace(0, plane.shape[axis] - 1, length, dtype=np.float32)
+        before = at.astype(int)
+        after = np.minimum(before + 1, plane.shape[axis] - 1)
+        share = (at - before).reshape(-1, *[1] * (1 - axis))
+        plane = plane.take(before, axis) * (1 - share) + plane.take(after, axis) * share
+    return plane
 
 
 def boxes_of(
