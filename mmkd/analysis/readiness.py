@@ -43,7 +43,7 @@ def verdict(found: Readiness) -> list[str]:
     """Return what is wrong, in sentences, the gravest first; one sentence where nothing is."""
     said = [*_judge_gap(found), *_judge_maps(found), *_judge_gradients(found)]
     ahead = '' if found.teacher_score is None else 'the teacher is ahead, and '
-    return said or [f'No fault found: {ahead}every term pulls.']
+    return said or [f'No fault found: {ahead}every term has an effect.']
 
 
 def _judge_gap(found: Readiness) -> list[str]:
@@ -103,8 +103,8 @@ def _judge_gradients(found: Readiness) -> list[str]:
             continue
         if term.ratio < WEAK:
             said.append(
-                f"Term {name} hardly pulls: its gradient is {term.ratio:.3f} of the task's. "
-                "Raise its weight, or set weight=dict(type='gradient_share', share=0.2)."
+                f'Term {name} has hardly any effect: its gradient is {term.ratio:.3f} of the '
+                "task's. Raise its weight, or set weight=dict(type='gradient_share', share=0.2)."
             )
         if term.ratio > STRONG:
             said.append(

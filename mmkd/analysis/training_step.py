@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
 from mmkd.config.load import load_config
-from mmkd.config.student import model_config
+from mmkd.config.student import model_config, whole_model
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.gradient_share import measure_gradient_norms
 from mmkd.openmmlab.lean import use_channels_last
@@ -69,7 +69,7 @@ def build_distiller(config: Config, terms: dict) -> Distiller:
 
     The teacher of a ``config`` is random; others are read, weights and all.
     """
-    model = config.model.copy()
+    model = whole_model(config)
     if teacher_kind(model.teacher) != 'config':
         model.distill = terms
         return _as_trained(MODELS.build(model))

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from mmkd.checkpoints.safe_load import trust_pickles
 from mmkd.config.checks import check_library
-from mmkd.config.load import config_name, load_config
+from mmkd.config.load import config_name, import_modules, load_config
 from mmkd.config.options import ConfigOptions, merge_options
 
 
@@ -77,7 +77,10 @@ def load_config_from_args(args: argparse.Namespace) -> Config:
             the library of its networks is not installed.
     """
     config = load_config(args.config)
-    merge_options(config, args.cfg_options or {})
+    options = args.cfg_options or {}
+    merge_options(config, options)
+    if any(option.split('.')[0] == 'custom_imports' for option in options):
+        import_modules(args.config, config.custom_imports)
     check_library(config)
     if args.work_dir or config.get('work_dir') is None:
         config.work_dir = args.work_dir or str(Path('work_dirs') / config_name(args.config))

@@ -24,11 +24,14 @@ from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.cli.arguments import config_parser, load_config_from_args, positive
 from mmkd.config.checks import (
     check_dataloaders,
+    check_loops,
+    check_optimizer,
     checkpoint_hook,
     metric_rule,
     settle_worker_options,
 )
 from mmkd.config.student import innermost_dataset, is_distillation
+from mmkd.datasets.class_order import classes_of
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.gradient_share import GradientShare
 from mmkd.distillation.load import load_distiller
@@ -36,10 +39,12 @@ from mmkd.distillation.sample_batch import lend_batch
 from mmkd.distillation.tap import Tap
 from mmkd.distillation.term import Term
 from mmkd.engine.first_batch import load_first_batch
+from mmkd.engine.teacher_score import why_not_scored
 from mmkd.errors import UserError
 from mmkd.losses import ActivationATLoss, FrequencyAttentionLoss
 from mmkd.openmmlab.passes import run_without_loss
-from mmkd.openmmlab.tasks import is_detector, predicts
+from mmkd.openmmlab.tasks import is_detector
+from mmkd.registry import DATASETS
 
 _BATCHES = 2
 
@@ -72,6 +77,8 @@ def score(network: nn.Module, config: Config, count: int) -> tuple[str, float]:
     metrics = evaluator.evaluate(done)
     logger.setLevel(level)
     chosen = [key for key in metrics for full in _chosen_by(config) if _is_metric(key, full)]
+    if not metrics:  # MMDetection's, where no box was found
+        return next(filter(None, _chosen_by(config)), 'score'), 0.0
     name = (chosen or list(metrics))[0]
     # MMDetection's metrics are fractions, those of the other libraries per cent.
     return name, float(metrics[name]) * (100 if is_detector(network) else 1)
@@ -133,16 +140,19 @@ def training_length(config: Config) -> int:
     return config.train_cfg.max_epochs * len(loader)
 
 
-def print_report(found: Readiness, metric: str | None, images: int) -> None:
+def print_report(
+    found: Readiness, metric: str | None, images: int, unscored: str | None = None
+) -> None:
     """Print what was found, section by section, and the verdict.
 
     Args:
         found: What was found.
         metric: The name of the scores' metric; None without a score.
         images: Number of images that were scored.
+        unscored: Why the teacher does not have a score.
     """
     if found.teacher_score is None:
-        print('\nTeacher: without a head, so without a score')
+        print(f'\nTeacher: not scored: {unscored}')
     else:
         score = f'{metric} {found.teacher_score:.1f}'
         print(f'\nTeacher: {score} on the first {images} validation images')
@@ -182,7 +192,12 @@ def main() -> None:
     for key in ('train_dataloader', 'val_dataloader', 'val_evaluator'):
         if not config.get(key):
             raise UserError(f'{key}={config.get(key)}: expected the data to check on; add it')
+    for key in ('train_cfg', 'optim_wrapper'):
+        if not config.get(key):
+            raise UserError(f'{key}={config.get(key)}: expected that of a training; add it')
+    check_loops(config)
     check_dataloaders(config, 'train_dataloader', 'val_dataloader')
+    check_optimizer(config)
     for loader in (config.train_dataloader, config.val_dataloader):
         loader.num_workers = 0
     settle_worker_options(config)
@@ -193,7 +208,10 @@ def main() -> None:
         distiller = load_distiller(config, None).to(get_device())
     teacher = distiller.teacher.for_prediction(torch.device(get_device()))
     metric = teacher_score = baseline_score = None
-    if predicts(teacher):
+    validated = innermost_dataset(config.val_dataloader.dataset)
+    dataset = DATASETS.build(dict(validated, lazy_init=True))
+    unscored = why_not_scored(distiller.teacher.network, distiller.student, classes_of(dataset))
+    if not unscored:
         metric, teacher_score = score(teacher, config, args.images)
     if args.baseline:
         weights = load_checkpoint_file(args.baseline)
@@ -225,4 +243,4 @@ def main() -> None:
         iterations=training_length(config),
         smaller_is_better=metric is not None and smaller_is_better(config, metric),
     )
-    print_report(found, metric, args.images)
+    print_report(found, metric, args.images, unscored)

@@ -14,11 +14,12 @@ from torch import nn
 from mmkd.analysis.choose_terms import METHODS, choose_terms
 from mmkd.analysis.survey_pair import build, survey_pair
 from mmkd.checkpoints.atomic_files import write_atomically
-from mmkd.config.checks import check_dataloaders, has_best_checkpoint_hook
+from mmkd.config.checks import check_dataloaders, checkpoint_hook, has_best_checkpoint_hook
 from mmkd.config.class_names import class_names
 from mmkd.config.distillation_text import distillation_text
 from mmkd.config.load import config_name, load_config
 from mmkd.config.student import imported_modules, is_distillation, model_config
+from mmkd.config.types import type_name
 from mmkd.datasets.data_folder import folder_dataloaders
 from mmkd.engine.teacher_preparation import check_trainable
 from mmkd.errors import UserError
@@ -107,15 +108,32 @@ def use_folder(
     config.merge_from_dict(dict(model=parts), allow_list_keys=True)
 
 
-def best_metric(config: Config, network: nn.Module) -> str | None:
-    """Return the metric that chooses ``best.pth``; None where the config's hooks choose it."""
+def checkpoint_options(config: Config, network: nn.Module) -> dict | None:
+    """Return what a config's ``CheckpointHook`` lacks to choose ``best.pth``.
+
+    Returns:
+        The hook's keys that are to be added; None where the config keeps ``best.pth`` itself.
+    """
     if has_best_checkpoint_hook(config):
         return None
+    hook = checkpoint_hook(config)
+    if hook:
+        options = {}
+    else:
+        by_epoch = not (config.get('train_cfg') or {}).get('max_iters')
+        options = dict(type='CheckpointHook', by_epoch=by_epoch)
+        options |= {} if by_epoch else dict(interval=500)
+    if hook.get('save_best') in (None, 'auto'):
+        options |= dict(save_best=_best_metric(config, network), rule='greater')
+    return options
+
+
+def _best_metric(config: Config, network: nn.Module) -> str:
+    evaluator = config.get('val_evaluator') or {}
+    evaluator = evaluator[0] if isinstance(evaluator, list) else evaluator
     if is_segmentor(network):
-        return 'mIoU'
-    evaluator = config.val_evaluator
-    kind = str((evaluator[0] if isinstance(evaluator, list) else evaluator)['type'])
-    return 'pascal_voc/mAP' if kind.endswith('VOCMetric') else 'coco/bbox_mAP'
+        return (evaluator.get('iou_metrics') or ['mIoU'])[0]
+    return 'pascal_voc/mAP' if type_name(evaluator.get('type')) == 'VOCMetric' else 'coco/bbox_mAP'
 
 
 def load_teacher(teacher: dict[str, str]) -> TeacherNetwork:
@@ -144,6 +162,11 @@ def main() -> None:
     if out.suffix != '.py':
         raise UserError(f'--out={out}: expected a name that ends in .py')
     config = load_config(args.student)
+    if Config._is_lazy_import(config.filename):
+        raise UserError(
+            f'{args.student}: expected a config with _base_, which the written file inherits, but '
+            'it is a pure Python one; write the distillation yourself (docs/concepts.md)'
+        )
     if is_distillation(config):
         raise UserError(f'{args.student}: expected the config of a student; this one distils')
     overrides, changes = {}, {}
@@ -171,7 +194,7 @@ def main() -> None:
         teacher,
         choice.terms,
         comments=['Written by mmkd distill.', *choice.reasons],
-        save_best=best_metric(config, student),
+        checkpoint=checkpoint_options(config, student),
         overrides=overrides,
         student_overrides=changes,
         imports=imported_modules(config),

@@ -14,6 +14,7 @@ from mmkd.config.student import is_distillation, student_config
 from mmkd.datasets.class_order import check_class_order, classes_of
 from mmkd.engine.launch import set_launcher
 from mmkd.engine.wrapping import unwrapped
+from mmkd.errors import UserError
 
 
 def main() -> None:
@@ -28,6 +29,13 @@ def main() -> None:
         work_dir = config.work_dir
         config = student_config(config)
         config.work_dir = work_dir
+    for key in ('test_dataloader', 'test_evaluator'):
+        if config.get(key) is None:
+            own = key.replace('test', 'val')
+            raise UserError(
+                f'{key}=None: expected what to test on; set {key} = {own} in the config'
+            )
+    config.test_cfg = config.get('test_cfg') or dict(type='TestLoop')
     settle_worker_options(config)
     check_dataloaders(config, 'test_dataloader')
     set_launcher(config, args.launcher)

@@ -1,8 +1,10 @@
 """Check a config before training starts, so that mistakes do not cost hours."""
 
+import difflib
 import inspect
+import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from mmengine.runner import Runner
 
 from mmkd.config.student import is_distillation
 from mmkd.config.types import is_kind, type_name
-from mmkd.errors import UserError, check_integer
+from mmkd.errors import UserError, check_integer, is_integer
 from mmkd.registry import HOOKS
 
 _BACKEND_MODULES = dict(
@@ -137,9 +139,11 @@ def check_loops(config: Config) -> None:
     for key in ('max_iters', 'max_epochs', 'val_interval'):
         if loop.get(key) is not None:
             check_integer(f'train_cfg.{key}', loop[key], least=1)
-    for name in ('checkpoint', 'logger'):
+    if loop.get('val_begin') is not None:
+        check_integer('train_cfg.val_begin', loop['val_begin'], least=0)
+    for name, least in (('checkpoint', None), ('logger', 1)):
         hook = (config.get('default_hooks') or {}).get(name) or {}
-        check_integer(f'default_hooks.{name}.interval', hook.get('interval', 1))
+        check_integer(f'default_hooks.{name}.interval', hook.get('interval', 1), least)
 
 
 def _check_ends(config: Config, key: str, loader: Mapping) -> None:
@@ -290,7 +294,9 @@ def check_training(config: Config) -> None:
     check_accumulation(config)
     check_kept_checkpoints(config)
     check_best_metric(config)
+    check_checkpoint_keys(config)
     check_visualizer(config)
+    check_log_level(config)
 
 
 def check_accumulation(config: Config) -> None:
@@ -344,6 +350,55 @@ def check_best_metric(config: Config) -> None:
             f'default_hooks.checkpoint.save_best={best}: expected one metric, which chooses '
             'best.pth'
         )
+
+
+def check_metric_reported(config: Config, reported: Collection[str]) -> None:
+    """Check that a validation reports the metric that chooses the best checkpoint.
+
+    Args:
+        config: The training's config.
+        reported: Names of the metrics that a validation has reported; if empty, nothing is known.
+
+    Raises:
+        UserError: It does not.
+    """
+    best = checkpoint_hook(config).get('save_best')
+    for metric in best if isinstance(best, list) else [best]:
+        if reported and metric not in (None, 'auto', *reported):
+            raise UserError(
+                f'default_hooks.checkpoint.save_best={metric!r}: expected one of '
+                f'{", ".join(reported)}, which the validation reports'
+            )
+
+
+def check_checkpoint_keys(config: Config) -> None:
+    """Check the keys of ``CheckpointHook``, which passes on what it does not know itself.
+
+    Raises:
+        UserError: The hook takes one neither itself nor when it writes a checkpoint.
+    """
+    hook = checkpoint_hook(config)
+    if _type_name(hook) != 'CheckpointHook':
+        return
+    known = [inspect.signature(f).parameters for f in (CheckpointHook, Runner.save_checkpoint)]
+    allowed = {'type', 'priority', *known[0], *known[1]} - {'self', 'kwargs', 'filename', 'meta'}
+    for key in hook.keys() - allowed:
+        near = difflib.get_close_matches(key, allowed, n=1)
+        raise UserError(
+            f'default_hooks.checkpoint.{key}={hook[key]!r}: expected a key of CheckpointHook'
+            + (f'; did you mean {near[0]}?' if near else '; remove it')
+        )
+
+
+def check_log_level(config: Config) -> None:
+    """Check ``log_level``, which MMEngine reads when a missing teacher has already trained.
+
+    Raises:
+        UserError: It is not one of Python's levels.
+    """
+    level, names = config.get('log_level', 'INFO'), list(logging.getLevelNamesMapping())
+    if not is_integer(level) and level not in names:
+        raise UserError(f'log_level={level!r}: expected one of {", ".join(names)}; correct it')
 
 
 def checkpoint_hook(config: Config) -> dict:

@@ -22,7 +22,7 @@ def distillation_text(
     teacher: Mapping[str, str],
     terms: Mapping[str, Mapping],
     comments: Sequence[str] = (),
-    save_best: str | None = None,
+    checkpoint: Mapping[str, object] | None = None,
     overrides: Mapping[str, object] | None = None,
     student_overrides: Mapping[str, object] | None = None,
     imports: Sequence[str] = (),
@@ -34,8 +34,8 @@ def distillation_text(
         teacher: The value of ``model.teacher``.
         terms: Each term's config, by name.
         comments: Lines of a comment at the top.
-        save_best: The metric that chooses ``best.pth``, for a student's config that does not have
-            mmkd's hooks; None leaves the hooks as they are.
+        checkpoint: What the checkpoint hook of a student's config lacks, if the config does not
+            have mmkd's hooks; None leaves the hooks as they are.
         overrides: Further keys of the config, such as dataloaders.
         student_overrides: Keys of the student's network to change, such as ``decode_head``.
         imports: Modules that the student's config imports, which this one would replace.
@@ -57,13 +57,13 @@ def distillation_text(
         lines += [f'            {key}={_literal(value)},' for key, value in term.items()]
         lines.append('        ),')
     lines += ['    ),', ')']
-    if save_best:
+    if checkpoint is not None:
         lines.append('default_hooks = dict(')
         lines += [f"    {key}=dict(type='mmkd.{hook}')," for key, hook in _HOOKS.items()]
         # By epoch, MMEngine's default, is always 0 in a loop by iterations.
         lines += ["    logger=dict(type='LoggerHook', log_metric_by_epoch=False),"]
         lines += ['    checkpoint=dict(']
-        lines += [f'        save_best={save_best!r},', "        rule='greater',"]
+        lines += [f'        {key}={value!r},' for key, value in checkpoint.items()]
         lines += ['        max_keep_ckpts=2,', "        backend_args=dict(backend='atomic'),"]
         lines += ['    ),', ')']
         lines += ["log_processor = dict(mean_pattern='loss|time|grad_norm|distill')"]

@@ -58,7 +58,7 @@ def _load_file(path: Path) -> Config:
     except Exception as error:  # a config is a program and can raise any error
         raise UserError(f'config {path}, or one that it inherits{_reason(error)}') from None
     if config.get('custom_imports'):
-        _import_modules(path, config.custom_imports)
+        import_modules(path, config.custom_imports)
     expand_home(config._cfg_dict)
     return config
 
@@ -80,7 +80,12 @@ def _reason(error: Exception) -> str:
     return f': {type(error).__name__}: {text}{where}'
 
 
-def _import_modules(path: Path, imports: Mapping) -> None:
+def import_modules(path: str | Path, imports: Mapping) -> None:
+    """Import the modules that a config names under ``custom_imports``.
+
+    Raises:
+        UserError: One cannot be imported, or the key does not hold names of modules.
+    """
     allowed = {'imports', 'allow_failed_imports'}
     key = f'config {path}, or one that it inherits: custom_imports'
     if not isinstance(imports, Mapping) or not {'imports'} <= imports.keys() <= allowed:

@@ -31,6 +31,15 @@ def model_config(config: Config) -> ConfigDict:
     MMEngine lets a config set ``data_preprocessor`` beside the model; it is moved inside.
     """
     model = config.model.student if is_distillation(config) else config.model
+    return _with_preprocessor(model, config)
+
+
+def whole_model(config: Config) -> ConfigDict:
+    """Return the model of a config, the Distiller if it distils, as MMEngine's Runner builds it."""
+    return _with_preprocessor(config.model, config)
+
+
+def _with_preprocessor(model: ConfigDict, config: Config) -> ConfigDict:
     model = copy.deepcopy(model)
     if config.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', copy.deepcopy(config.data_preprocessor))

@@ -111,6 +111,8 @@ def folder_dataloaders(root: str | Path, config: Config) -> dict[str, dict]:
     if isinstance(evaluator, dict):
         evaluator = dict(_delete_=True, **evaluator)
     overrides['test_evaluator'] = copy.deepcopy(evaluator)
+    if not config.get('test_cfg'):  # MMEngine wants all three, or none
+        overrides['test_cfg'] = dict(type='TestLoop')
     return overrides
 
 

@@ -5,6 +5,7 @@ from mmengine.registry import init_default_scope
 
 from mmkd.checkpoints.load_weights import load_weights
 from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.config.student import whole_model
 from mmkd.distillation.distiller import Distiller
 from mmkd.registry import MODELS
 
@@ -20,7 +21,7 @@ def load_distiller(config: Config, checkpoint: str | None) -> Distiller:
         UserError: A checkpoint does not exist or does not fit.
     """
     init_default_scope(config.get('default_scope') or 'mmengine')
-    distiller = MODELS.build(config.model)
+    distiller = MODELS.build(whole_model(config))
     if checkpoint is not None:
         weights = load_checkpoint_file(checkpoint)
         load_weights(distiller.student, weights, f'checkpoint {checkpoint}')

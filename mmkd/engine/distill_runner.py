@@ -1,3 +1,4 @@
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -5,6 +6,11 @@ from torch.utils.data import DataLoader
 from mmkd.distillation.rng import preserve_rng_state
 from mmkd.distillation.sample_batch import lend_batch
 from mmkd.engine.first_batch import load_first_batch
+
+# Those that MMEngine registers by itself; it takes None for them alone.
+_MMENGINES_HOOKS = (
+    'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'
+)  # fmt: skip
 
 
 class DistillRunner(Runner):
@@ -20,6 +26,12 @@ class DistillRunner(Runner):
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         with lend_batch(self._load_batch):
             return super().build_model(model)
+
+    def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
+        """Register the default hooks; None leaves one out, also one that MMEngine does not have."""
+        if hooks is not None:
+            hooks = {k: h for k, h in hooks.items() if h is not None or k in _MMENGINES_HOOKS}
+        super().register_default_hooks(hooks)
 
     def _load_batch(self) -> object:
         loader = self._train_dataloader

@@ -4,6 +4,7 @@ import copy
 import gc
 import inspect
 import tempfile
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmkd.config.checks import (
+    check_metric_reported,
     check_training,
     checkpoint_hook,
     has_best_checkpoint_hook,
@@ -132,8 +134,8 @@ def _train(config: Config) -> None:
     resume_from_work_dir(own)
     check_load_from(own, resumed_by='model.teacher, half trained')
     # Use another name for the visualizer, so that the student does not write into the teacher's.
-    visualizer = own.setdefault('visualizer', dict(type='Visualizer'))
-    visualizer.name = str(Path(checkpoint).parent.resolve())
+    visualizer = own.get('visualizer') or dict(type='Visualizer')
+    own.visualizer = dict(visualizer, name=str(Path(checkpoint).parent.resolve()))
     set_launcher(own, config.get('launcher', 'none'))
     show_progress(own)
     DistillRunner.from_cfg(own).train()
@@ -178,9 +180,7 @@ def _try_step(runner: Runner) -> None:
         runner.model.train()
         runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
         if runner.val_loop is not None:
-            runner.model.eval()
-            with torch.no_grad():
-                runner.model.val_step(next(iter(runner.val_loop.dataloader)))
+            _try_validation(runner)
     except UserError:
         raise
     except Exception as error:  # a layer, a loss or an optimiser may raise anything
@@ -188,6 +188,19 @@ def _try_step(runner: Runner) -> None:
         raise UserError(
             f'one step of this training, tried before the teacher trains, fails: {reason}'
         ) from error
+
+
+def _try_validation(runner: Runner) -> None:
+    runner.model.eval()
+    batch, evaluator = next(iter(runner.val_loop.dataloader)), runner.val_loop.evaluator
+    with torch.no_grad():
+        samples = runner.model.val_step(batch)
+    evaluator.process(data_samples=samples, data_batch=batch)
+    reported = {}
+    # A metric may need more than one batch; then its names are not known yet.
+    with suppress(Exception), redirect_stdout(None):
+        reported = evaluator.evaluate(len(samples))
+    check_metric_reported(runner.cfg, reported)
 
 
 def _build_for_training(config: Config, folder: str) -> Runner:

@@ -56,6 +56,7 @@ def _of_run(run: Run) -> dict[str, float]:
         config = student_config(load_work_dir_config(run.folder))
         config.test_dataloader = config.val_dataloader  # runs are compared on val
         config.test_evaluator = _class_evaluator(config.val_evaluator)
+        config.test_cfg = config.get('test_cfg') or dict(type='TestLoop')
         config.work_dir = str(run.folder / 'test')
         config.load_from = last
         config.log_level = 'WARNING'

@@ -22,17 +22,17 @@ BLANK = dict(encoder=[Feature('backbone[3]', 8, (4, 4), 8.0, 0.001)])
 
 
 def test_verdict_finds_no_fault_in_a_good_pair():
-    assert verdict(GOOD) == ['No fault found: the teacher is ahead, and every term pulls.']
+    assert verdict(GOOD) == ['No fault found: the teacher is ahead, and every term has an effect.']
 
 
 def test_verdict_of_a_smaller_score_that_is_the_better_one():
     found = replace(GOOD, teacher_score=40.0, smaller_is_better=True)
-    assert verdict(found) == ['No fault found: the teacher is ahead, and every term pulls.']
+    assert verdict(found) == ['No fault found: the teacher is ahead, and every term has an effect.']
 
 
 def test_verdict_of_a_teacher_without_score_claims_no_lead():
     found = replace(GOOD, teacher_score=None, baseline_score=None)
-    assert verdict(found) == ['No fault found: every term pulls.']
+    assert verdict(found) == ['No fault found: every term has an effect.']
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,10 @@ def test_verdict_of_a_teacher_without_score_claims_no_lead():
         (dict(gradients={}), 'Term encoder has weight 0: it teaches nothing. Give it a weight'),
         (dict(gradients=dict(encoder=TermGradient(1, 0.2, nan))), 'Term encoder is not finite'),
         (dict(features=BLANK), 'Term encoder compares attention maps, and the map of backbone[3]'),
-        (dict(gradients=dict(encoder=TermGradient(1, 0.01, 0.3))), 'Term encoder hardly pulls'),
+        (
+            dict(gradients=dict(encoder=TermGradient(1, 0.01, 0.3))),
+            'Term encoder has hardly any effect',
+        ),
         (dict(gradients=dict(encoder=TermGradient(1, 2.5, 0.3))), 'Term encoder outweighs'),
         (dict(gradients=dict(encoder=TermGradient(1, 0.2, -0.5))), 'Term encoder works against'),
         (dict(gradients=dict(encoder=TermGradient(nan, nan, nan))), 'Term encoder is not finite'),

@@ -17,7 +17,7 @@ def check(monkeypatch, *words: str) -> None:
     runpy.run_path(str(ROOT / 'tools/check.py'), run_name='__main__')
 
 
-def test_check_names_a_blank_map_and_a_term_that_hardly_pulls(recipe_file, monkeypatch, capsys):
+def test_check_names_a_blank_map_and_a_term_of_hardly_any_effect(recipe_file, monkeypatch, capsys):
     recipe_file.write_text(
         recipe_file.read_text()
         + "model['distill'] = dict(encoder=dict(teacher='backbone[3]', weight=1e-4))\n"
@@ -33,7 +33,7 @@ def test_check_names_a_blank_map_and_a_term_that_hardly_pulls(recipe_file, monke
     assert '| Class ' not in out
     assert 'backbone[1]: stride 32, 128 channels' in out
     assert 'Term encoder compares attention maps, and the map of backbone[3]' in out
-    assert 'Term encoder hardly pulls' in out
+    assert 'Term encoder has hardly any effect' in out
     assert "The baseline's score is not known" in out
 
 

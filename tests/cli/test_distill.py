@@ -11,11 +11,19 @@ import timm
 import torch
 from huggingface_folder import write_folder
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from mmkd.checkpoints.safe_load import load_checkpoint_file
-from mmkd.cli.distill import change_classes, load_teacher, split_teacher, use_folder
+from mmkd.cli.distill import (
+    change_classes,
+    checkpoint_options,
+    load_teacher,
+    split_teacher,
+    use_folder,
+)
 from mmkd.config.load import load_config
 from mmkd.errors import UserError
+from mmkd.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = "import sys, mmkd_cli; mmkd_cli.main(['distill', *sys.argv[1:]])"
@@ -130,7 +138,7 @@ def test_distill_other_teacher_trains_and_resumes(kind, tmp_path):
         assert terms.logits.classes.teacher == ['road', 'Side-Walk', 'car']
     else:
         assert 'logits' not in terms
-        assert 'the teacher is not scored: it has no head for this data' in done.stdout
+        assert 'the teacher is not scored on this data: it does not have a head' in done.stdout
     work_dir = tmp_path / 'work_dirs/student_auto'
     best = load_checkpoint_file(str(work_dir / 'best.pth'))
     assert not [name for name in best['state_dict'] if 'teacher' in name]
@@ -188,3 +196,60 @@ def test_distill_config_that_distils_is_an_error(tmp_path):
     )
     assert done.returncode == 2
     assert 'expected the config of a student; this one distils' in done.stderr.splitlines()[-1]
+
+
+CHECKPOINT = dict(type='CheckpointHook')
+
+
+@pytest.mark.parametrize(
+    'changes, expected',
+    [
+        (dict(), dict(save_best='mIoU', rule='greater')),
+        (dict(evaluator=dict(iou_metrics=['mDice'])), dict(save_best='mDice', rule='greater')),
+        (dict(hook=CHECKPOINT | dict(save_best='mFscore')), {}),
+        (dict(hook=CHECKPOINT | dict(save_best='auto')), dict(save_best='mIoU', rule='greater')),
+        (
+            dict(hook=None),
+            dict(CHECKPOINT, by_epoch=False, interval=500, save_best='mIoU', rule='greater'),
+        ),
+        (
+            dict(hook=None, loop=dict(max_epochs=3)),
+            dict(CHECKPOINT, by_epoch=True, save_best='mIoU', rule='greater'),
+        ),
+    ],
+)
+def test_checkpoint_options_add_what_the_student_does_not_state(distiller, changes, expected):
+    config = Config(
+        dict(
+            train_cfg=changes.get('loop', dict(max_iters=9)),
+            val_evaluator=dict(type='IoUMetric') | changes.get('evaluator', {}),
+            default_hooks=dict(checkpoint=changes.get('hook', CHECKPOINT)),
+        )
+    )
+    assert checkpoint_options(config, distiller.student) == expected
+
+
+@pytest.mark.parametrize(
+    'evaluator, metric',
+    [
+        (dict(type='mmdet.VOCMetric'), 'pascal_voc/mAP'),
+        ([dict(type='CocoMetric')], 'coco/bbox_mAP'),
+        (None, 'coco/bbox_mAP'),
+    ],
+)
+def test_checkpoint_options_of_a_detector_follow_its_metric(detection_files, evaluator, metric):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        detector = MODELS.build(load_config(detection_files['student']).model)
+    config = Config(dict(val_evaluator=evaluator, default_hooks=dict(checkpoint=CHECKPOINT)))
+    expected = dict(save_best=metric, rule='greater')
+    assert checkpoint_options(config, detector) == expected
+
+
+def test_distill_pure_python_student_is_an_error(teacher_files, tmp_path, capsys, monkeypatch):
+    (tmp_path / 'lazy.py').write_text(
+        'from mmseg.models import EncoderDecoder\nmodel = dict(type=EncoderDecoder)\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    run_distill(monkeypatch, 'lazy.py', '--teacher', ':'.join(teacher_files), '--write-only')
+    assert 'lazy.py: expected a config with _base_' in capsys.readouterr().err
+    assert not list(tmp_path.glob('*_auto.py'))

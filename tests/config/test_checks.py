@@ -8,10 +8,13 @@ from mmkd.config import checks
 from mmkd.config.checks import (
     check_accumulation,
     check_best_metric,
+    check_checkpoint_keys,
     check_class_weights,
     check_dataloaders,
     check_kept_checkpoints,
+    check_log_level,
     check_loops,
+    check_metric_reported,
     check_optimizer,
     check_visualizer,
     settle_worker_options,
@@ -81,6 +84,8 @@ def test_check_optimizer_bad_accumulative_counts_is_rejected(counts):
         ({'train_cfg.max_iters': 2.5}, 'train_cfg.max_iters=2.5: expected an integer >= 1'),
         ({'default_hooks.checkpoint.interval': '2'}, "checkpoint.interval='2': expected an int"),
         ({'default_hooks.logger.interval': 1.5}, 'logger.interval=1.5: expected an integer'),
+        ({'default_hooks.logger.interval': 0}, 'logger.interval=0: expected an integer >= 1'),
+        ({'train_cfg.val_begin': 'foo'}, "train_cfg.val_begin='foo': expected an integer >= 0"),
     ],
 )
 def test_check_loops_missing_parts_and_lengths_are_rejected(recipe, options, message):
@@ -89,6 +94,46 @@ def test_check_loops_missing_parts_and_lengths_are_rejected(recipe, options, mes
         recipe.merge_from_dict({key: value})
     with pytest.raises(UserError, match=message):
         check_loops(recipe)
+
+
+@pytest.mark.parametrize('level', ['DEBUGG', 'debug', None, 1.0])
+def test_check_log_level_unknown_is_rejected(level):
+    with pytest.raises(UserError, match=f'log_level={level!r}: expected one of .*INFO'):
+        check_log_level(Config(dict(log_level=level)))
+
+
+@pytest.mark.parametrize('known', [dict(), dict(log_level='WARNING'), dict(log_level=10)])
+def test_check_log_level_known_is_accepted(known):
+    check_log_level(Config(known))
+
+
+def test_check_checkpoint_keys_unknown_is_rejected(recipe):
+    check_checkpoint_keys(recipe)
+    recipe.default_hooks.checkpoint.intervall = 3
+    message = 'checkpoint.intervall=3: expected a key of CheckpointHook; did you mean interval?'
+    with pytest.raises(UserError, match=message):
+        check_checkpoint_keys(recipe)
+
+
+@pytest.mark.parametrize(
+    'best, reported, accepted',
+    [
+        ('mIoU', {'mIoU', 'aAcc'}, True),
+        (['val/mIoU'], {'val/mIoU'}, True),
+        ('auto', {'mIoU'}, True),
+        (None, {'mIoU'}, True),
+        ('mIOU', {}, True),  # nothing is known
+        ('mIOU', {'mIoU'}, False),
+        ('mIoU', {'val/mIoU'}, False),
+    ],
+)
+def test_check_metric_reported_names_what_is(best, reported, accepted):
+    config = Config(dict(default_hooks=dict(checkpoint=dict(save_best=best))))
+    if accepted:
+        check_metric_reported(config, reported)
+    else:
+        with pytest.raises(UserError, match=f'save_best={best!r}: expected one of '):
+            check_metric_reported(config, reported)
 
 
 def test_check_loops_without_validation_is_accepted(recipe):

@@ -44,10 +44,10 @@ def test_distillation_text_student_overrides_change_its_parts(tmp_path):
     assert [h.in_index for h in model.auxiliary_head] == [-2, -3]
 
 
-def test_distillation_text_save_best_adds_the_hooks(tmp_path):
+def test_distillation_text_checkpoint_adds_the_hooks(tmp_path):
     config = written(
         tmp_path, 'mmseg::fastscnn/fast_scnn_8xb4-160k_cityscapes-512x1024.py', TEACHER, TERMS,
-        save_best='mIoU',
+        checkpoint=dict(save_best='mIoU', rule='greater'),
     )  # fmt: skip
     hooks = {hook['type'] for hook in config.default_hooks.values()}
     ours = load_config(STUDENT).default_hooks
@@ -55,9 +55,9 @@ def test_distillation_text_save_best_adds_the_hooks(tmp_path):
     assert config.default_hooks.checkpoint.save_best == 'mIoU'
 
 
-def test_distillation_text_save_best_logs_scores_by_iteration(tmp_path):
+def test_distillation_text_checkpoint_logs_scores_by_iteration(tmp_path):
     base = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
-    config = written(tmp_path, base, TEACHER, TERMS, save_best='coco/bbox_mAP')
+    config = written(tmp_path, base, TEACHER, TERMS, checkpoint=dict(save_best='coco/bbox_mAP'))
     logger = config.default_hooks.logger
     assert (logger.log_metric_by_epoch, logger.interval) == (False, 50)  # the student's interval
 

@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mmkd.analysis.term_gradients import term_gradients
 from mmkd.config.load import load_config
+from mmkd.distillation.load import load_distiller
 from mmkd.distillation.recording import record
 from mmkd.distillation.tap import parse_tap
 from mmkd.errors import UserError
@@ -252,6 +253,13 @@ def test_unlabelled_images_leave_the_preprocessor_and_generators_alone(
     before = random.getstate()
     distiller.loss(*batch)
     assert preprocess.drawn == 0.0 and random.getstate() == before
+
+
+def test_load_distiller_takes_a_preprocessor_beside_the_model(recipe):
+    inside = load_distiller(recipe, None).data_preprocessor
+    recipe.data_preprocessor = recipe.model.student.pop('data_preprocessor')
+    beside = load_distiller(recipe, None).data_preprocessor
+    assert type(beside) is type(inside) and torch.equal(beside.mean, inside.mean)
 
 
 def test_term_weight_scales_its_loss(model_config, batch):

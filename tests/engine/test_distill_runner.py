@@ -26,6 +26,13 @@ class Remembering(Dataset):
         return dict(inputs=torch.full((3, 4, 4), index), data_samples=draws)
 
 
+def test_default_hook_that_is_none_is_left_out(recipe):
+    recipe.default_hooks.teacher_score = recipe.default_hooks.timer = None
+    hooks = {type(hook).__name__ for hook in DistillRunner.from_cfg(recipe).hooks}
+    assert not hooks & {'ValidateTeacherHook', 'IterTimerHook'}
+    assert {'LossWeightHook', 'LoggerHook'} <= hooks
+
+
 def test_load_first_batch_leaves_dataset_and_generators():
     dataset = Remembering()
     loader = DataLoader(dataset, batch_size=8, collate_fn=pseudo_collate)

@@ -66,7 +66,10 @@ def test_train_amp_on_a_cpu_computes_in_bfloat16(recipe_file, tmp_path, monkeypa
     assert {w.dtype for w in student.values() if w.is_floating_point()} == {torch.float32}
 
 
-def test_train_missing_teacher_is_trained_first(untrained, monkeypatch, capfd):
+def test_train_missing_teacher_is_trained_first(untrained, teacher_files, monkeypatch, capfd):
+    # MMEngine does without a visualizer; a teacher's is renamed.
+    Path('bare.py').write_text(f"_base_ = '{teacher_files[0]}'\nvisualizer = None\n")
+    untrained.write_text(untrained.read_text().replace(teacher_files[0], 'bare.py'))
     assert command(monkeypatch, 'train', untrained) == 0
     out = capfd.readouterr().out
     assert 'teacher work_dirs/teacher/best.pth is missing or half trained: training' in out
@@ -459,6 +462,15 @@ def test_evaluation_scores_the_student(recipe_file, tmp_path, monkeypatch, capfd
             ['{recipe}', '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=1'],
             'default_hooks.checkpoint.max_keep_ckpts=1: expected an integer >= 2',
         ),
+        (
+            ['{recipe}', '--cfg-options', 'default_hooks.checkpoint.save_best=mIOU'],
+            "save_best='mIOU': expected one of aAcc, mIoU, mAcc",
+        ),
+        (
+            ['{recipe}', '--cfg-options', 'custom_imports.imports=[mmkd,no_such_module]'],
+            "No module named 'no_such_module'; put the folder of your module on PYTHONPATH",
+        ),
+        (['{recipe}', '--cfg-options', 'log_level=DEBUGG'], "log_level='DEBUGG': expected one of"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the launcher lines are those of a CPU')

@@ -36,6 +36,7 @@ from mmkd.errors import UserError, one_line
 from mmkd.metrics import ExactIoUMetric
 from mmkd.openmmlab.inference import load_network
 from mmkd.openmmlab.preprocessing import Preprocessing
+from mmkd.openmmlab.tasks import is_segmentor
 
 IGNORED = 255
 

@@ -3,12 +3,11 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmkd.config.checks import check_metric_reported
 from mmkd.datasets.class_order import classes_of
 from mmkd.distillation.distiller import Distiller
-from mmkd.engine.hooks.check_num_classes_hook import check_num_classes
+from mmkd.engine.teacher_score import why_not_scored
 from mmkd.engine.wrapping import unwrapped
-from mmkd.errors import UserError
-from mmkd.openmmlab.tasks import predicts
 from mmkd.registry import HOOKS
 
 
@@ -18,9 +17,12 @@ class ValidateTeacherHook(Hook):
 
     A wrong checkpoint, class order or normalisation of the teacher then shows before the run, not
     after it. The score is logged, stored in the checkpoint's ``meta.teacher_score``, and not
-    computed again on resume. A teacher without a head, or with other classes than the data, does
-    not get a score; the log says so. The images have their own size, without the teacher's
-    ``scale``.
+    computed again on resume. A teacher without a head, of another task or with other classes than
+    the data does not get a score; the log says so. The images have their own size, without the
+    teacher's ``scale``.
+
+    Raises:
+        UserError: In training, the metric that chooses the best checkpoint is not reported.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -29,13 +31,9 @@ class ValidateTeacherHook(Hook):
             return
         if 'teacher_score' in runner.message_hub.runtime_info:
             return
-        if not predicts(model.teacher.network):
-            runner.logger.info('the teacher is not scored: it has no head for this data')
-            return
-        try:
-            check_num_classes(model.teacher.network, classes_of(runner.val_dataloader.dataset))
-        except UserError as error:
-            runner.logger.info(f'the teacher is not scored on this data: {error}')
+        classes = classes_of(runner.val_dataloader.dataset)
+        if reason := why_not_scored(model.teacher.network, model.student, classes):
+            runner.logger.info(f'the teacher is not scored on this data: {reason}')
             return
         loader, evaluator = runner.val_loop.dataloader, runner.val_loop.evaluator
         network = model.teacher.for_prediction(torch.device(get_device()))
@@ -44,5 +42,6 @@ class ValidateTeacherHook(Hook):
                 samples = network.val_step(batch)
                 evaluator.process(data_samples=samples, data_batch=batch)
         score = {k: float(v) for k, v in evaluator.evaluate(len(loader.dataset)).items()}
+        check_metric_reported(runner.cfg, score)
         runner.message_hub.update_info('teacher_score', score)
         runner.logger.info('teacher: ' + ', '.join(f'{k} {v:.4g}' for k, v in score.items()))
