@@ -11,6 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
+from mmengine.registry import VISBACKENDS
 from mmengine.runner import Runner
 
 from mmkd.config.student import is_distillation
@@ -81,6 +82,10 @@ def check_sections(config: Config) -> None:
         raise UserError(f'custom_hooks={hooks!r}: expected a list of dicts')
     if is_distillation(config) and not isinstance(config.model.get('student'), dict):
         raise UserError(f'model.student={config.model.get("student")!r}: expected a dict')
+    for key in ('mp_cfg', 'dist_cfg'):
+        part = (config.get('env_cfg') or {}).get(key)
+        if not isinstance(part, dict | None):
+            raise UserError(f'env_cfg.{key}={part!r}: expected a dict')
     # MMEngine reads it last, after a missing teacher has already trained.
     allowed = list(inspect.signature(Runner.set_randomness).parameters)[1:]
     for key in config.get('randomness') or {}:
@@ -245,13 +250,23 @@ def _check_weights_of_loss(loss: object, key: str, head: Mapping, detects: bool)
 
 
 def check_visualizer(config: Config) -> None:
-    """Check that the packages are installed to which a training reports.
+    """Check what a training reports to, which MMEngine builds after a missing teacher.
 
     Raises:
-        UserError: one is missing.
+        UserError: A backend is not one that MMEngine has, or its package is not installed.
     """
     backends = (config.get('visualizer') or {}).get('vis_backends') or []
+    if not isinstance(backends, list) or not all(isinstance(b, Mapping) for b in backends):
+        raise UserError(f'visualizer.vis_backends={backends!r}: expected a list of dicts')
     for i, backend in enumerate(backends):
+        kind = backend.get('type')
+        with VISBACKENDS.switch_scope_and_registry(config.get('default_scope')) as registry:
+            is_known = not isinstance(kind, str) or registry.get(kind) is not None
+        if not is_known:
+            raise UserError(
+                f'visualizer.vis_backends.{i}.type={kind}: expected one of '
+                f'{", ".join(sorted(VISBACKENDS.module_dict))}'
+            )
         modules = _BACKEND_MODULES.get(_type_name(backend), ())
         if modules and not any(map(find_spec, modules)):
             raise UserError(

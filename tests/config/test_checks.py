@@ -3,6 +3,7 @@ from contextlib import nullcontext
 import pytest
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
+from mmseg.registry import VISBACKENDS
 
 from mmkd.config import checks
 from mmkd.config.checks import (
@@ -16,6 +17,7 @@ from mmkd.config.checks import (
     check_loops,
     check_metric_reported,
     check_optimizer,
+    check_sections,
     check_visualizer,
     settle_worker_options,
 )
@@ -94,6 +96,38 @@ def test_check_loops_missing_parts_and_lengths_are_rejected(recipe, options, mes
         recipe.merge_from_dict({key: value})
     with pytest.raises(UserError, match=message):
         check_loops(recipe)
+
+
+@pytest.mark.parametrize(
+    'backends, message',
+    [
+        ([dict(type='Foo')], 'vis_backends.0.type=Foo: expected one of .*LocalVisBackend'),
+        (dict(type='LocalVisBackend'), 'vis_backends=.*: expected a list of dicts'),
+        (['LocalVisBackend'], 'vis_backends=.*: expected a list of dicts'),
+    ],
+)
+def test_check_visualizer_unknown_backend_is_rejected(backends, message):
+    with pytest.raises(UserError, match=message):
+        check_visualizer(Config(dict(visualizer=dict(vis_backends=backends))))
+
+
+def test_check_visualizer_takes_a_backend_of_the_configs_library():
+    own = type('OwnBackend', (), {})
+    VISBACKENDS.module_dict['OwnBackend'] = own
+    try:
+        check_visualizer(
+            Config(
+                dict(default_scope='mmseg', visualizer=dict(vis_backends=[dict(type='OwnBackend')]))
+            )
+        )
+    finally:
+        del VISBACKENDS.module_dict['OwnBackend']
+
+
+def test_check_sections_env_cfg_has_dicts(recipe):
+    recipe.env_cfg.mp_cfg = 3
+    with pytest.raises(UserError, match='env_cfg.mp_cfg=3: expected a dict'):
+        check_sections(recipe)
 
 
 @pytest.mark.parametrize('level', ['DEBUGG', 'debug', None, 1.0])
