@@ -23,6 +23,9 @@ _RENAMED = {
 """Old names of types that configs of the previous release can still use."""
 
 _UNKNOWN_TYPE = re.compile(r'(.+?) is not in the (?:\S+::)?(.+?) registry')
+_MISSING_ARGUMENT = re.compile(
+    r'(\w+)\.__init__\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)'
+)
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 
 
@@ -73,7 +76,8 @@ def explain_build_error(error: Exception) -> str | None:
     """Return in one line why MMEngine could not build a config, and what is expected.
 
     Returns:
-        The line for a type or an argument that does not exist; None for every other error.
+        The line for a type or an argument that does not exist, or for an argument that is missing;
+        None for every other error.
     """
     text = str(error.args[0]) if error.args else ''
     if isinstance(error, KeyError) and (match := _UNKNOWN_TYPE.match(text)):
@@ -86,6 +90,9 @@ def explain_build_error(error: Exception) -> str | None:
         name, argument = match.groups()
         line = f'{name} takes no {argument!r}'
         return f'{line}: expected {_arguments(name)}' if name in _types() else line
+    if isinstance(error, TypeError) and (match := _MISSING_ARGUMENT.search(text)):
+        name, arguments = match.groups()
+        return f'{name}: expected {arguments}, which it requires; add it'
     return None
 
 

@@ -67,3 +67,16 @@ def test_explain_build_error_names_the_scope_of_a_type():
         MODELS.build(dict(type='Distiller'))  # in the scope of MMSegmentation
     line = registry.explain_build_error(caught.value)
     assert line.startswith("type='Distiller' is not a registered model; nearest: mmkd.Distiller")
+
+
+@pytest.mark.parametrize(
+    'config, line',
+    [
+        (dict(type='EarlyStoppingHook'), "EarlyStoppingHook: expected 'monitor', which it"),
+        (dict(type='SyncBuffersHook', no_such=1), "SyncBuffersHook takes no 'no_such'"),
+    ],
+)
+def test_explain_build_error_names_missing_and_unknown_arguments(config, line):
+    with pytest.raises(TypeError) as caught:
+        registry.HOOKS.build(config)
+    assert registry.explain_build_error(caught.value).startswith(line)

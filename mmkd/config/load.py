@@ -71,6 +71,11 @@ def _reason(error: Exception) -> str:
         return f': {text}'
     if match := _NO_BASE.search(text):
         key, kind = match.groups()
+        if 'list' in kind:
+            return (
+                f': {key} is a dict, but a list in the base; write all of its parts, such as '
+                f'{key}=[dict(part, key=value) for part in _base_.….{key}]'
+            )
         return (
             f': {key} is a dict, but of type {kind} in the base; write '
             f'{key}=dict(_delete_=True, ...) to replace it'

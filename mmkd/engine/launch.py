@@ -39,9 +39,12 @@ def set_launcher(config: Config, launcher: str) -> None:
         )
     if not is_distributed():
         torch.distributed.init_process_group('gloo')
-    config.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+    # MMEngine reads find_unused_parameters only without a wrapper of the config's.
+    wrapper = config.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        find_unused_parameters=config.get('find_unused_parameters', False),
     )
+    config.model_wrapper_cfg = dict(wrapper, device_ids=None, broadcast_buffers=False)
     config.pop('sync_bn', None)  # SyncBatchNorm needs GPUs
 
 

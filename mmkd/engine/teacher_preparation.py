@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from mmkd.checkpoints.atomic_files import find_last_checkpoint
 from mmkd.config.checks import (
     check_metric_reported,
     check_training,
@@ -140,11 +141,18 @@ def _train(config: Config) -> None:
     show_progress(own)
     DistillRunner.from_cfg(own).train()
     gc.collect()  # reference cycles hold the runner with its optimizer and data loaders
-    if not teacher_is_ready(checkpoint):
+    if teacher_is_ready(checkpoint):
+        return
+    if find_last_checkpoint(own.work_dir):  # it trained to its end
         raise UserError(
-            f'{checkpoint}: expected this file from training {teacher.config}; delete '
-            f'{own.work_dir} to train it again'
+            f'{teacher.config}: expected a validation with {checkpoint_hook(own)["save_best"]}, '
+            f'which makes {checkpoint}, but none had a score; a detector that finds no object has '
+            'none: train it longer, or lower model.test_cfg.score_thr'
         )
+    raise UserError(
+        f'{checkpoint}: expected this file from training {teacher.config}; delete '
+        f'{own.work_dir} to train it again'
+    )
 
 
 def _dry_run_training(config: Config) -> None:

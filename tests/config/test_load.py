@@ -317,6 +317,10 @@ def test_load_config_syntax_error_raises_user_error(tmp_path):
         ("_base_ = 'mmsegg::a/b.py'", 'AssertionError: .* mmsegg config'),
         ("_base_ = 'no.py'", 'FileNotFoundError: .*no.py'),
         ("_base_ = 'none.py'\nmodel = dict(term=dict(a=1))", 'term is a dict.* NoneType.*_delete_'),
+        (
+            "_base_ = 'none.py'\nmodel = dict(heads=dict(num_classes=3))",
+            r'heads is a dict, but a list in the base; write all of its parts, such as heads=\[',
+        ),
         ("custom_imports = dict(imports=['mmkd', 'my_lossess'])", 'custom_imports: .*my_lossess'),
         (
             'custom_imports = dict(imports=5)',
@@ -330,7 +334,7 @@ def test_load_config_syntax_error_raises_user_error(tmp_path):
     ],
 )
 def test_load_config_mistake_error_is_one_line_with_the_config(tmp_path, text, message):
-    (tmp_path / 'none.py').write_text('a = None\nmodel = dict(term=None)\n')
+    (tmp_path / 'none.py').write_text('a = None\nmodel = dict(term=None, heads=[dict()])\n')
     (tmp_path / 'same.py').write_text('model = dict()\n')
     (tmp_path / 'own.py').write_text(text)
     message = f'config .*own.py, or one that it inherits: {message}'

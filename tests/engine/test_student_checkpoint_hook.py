@@ -7,7 +7,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.hooks import StudentCheckpointHook
+from mmkd.errors import UserError
 
 
 class Log(list):
@@ -29,6 +31,18 @@ def checkpoint_of(distiller) -> dict:
     checkpoint = dict(state_dict=dict(distiller.state_dict()), meta={})
     StudentCheckpointHook().before_save_checkpoint(training(distiller), checkpoint)
     return checkpoint
+
+
+@pytest.mark.parametrize('strict', [True, False])
+def test_strict_average_of_weights_is_refused_before_training(recipe, tmp_path, strict):
+    recipe.custom_hooks = [dict(type='EMAHook', strict_load=strict)]
+    recipe.work_dir = str(tmp_path)
+    runner = DistillRunner.from_cfg(recipe)
+    if strict:
+        with pytest.raises(UserError, match='EMAHook.strict_load=True: expected False'):
+            StudentCheckpointHook().before_train(runner)
+    else:
+        StudentCheckpointHook().before_train(runner)
 
 
 @pytest.mark.parametrize('part', ['.weight', '.running_var'])

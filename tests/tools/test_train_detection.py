@@ -154,3 +154,26 @@ def test_train_detection_teacher_of_other_classes_has_no_score(
     assert 'the teacher is not scored on this data: model.bbox_head.num_classes=4' in (
         capfd.readouterr().out
     )
+
+
+def test_train_missing_teacher_that_finds_nothing_says_so(
+    detection_files, tmp_path, monkeypatch, capfd
+):
+    """Its training is whole, so it is not to be deleted."""
+    monkeypatch.chdir(tmp_path)
+    Path('blind.py').write_text(
+        f"_base_ = '{detection_files['teacher']}'\n"
+        'model = dict(test_cfg=dict(score_thr=1.1))\n'
+        'val_evaluator = [_base_.val_evaluator[0]]\n'
+        'train_cfg = dict(max_iters=2)\n'
+    )
+    text = (
+        Path(detection_files['recipe']).read_text().replace(detection_files['teacher'], 'blind.py')
+    )
+    recipe = text.replace(detection_files['checkpoint'], 'work_dirs/blind/best.pth')
+    Path('recipe.py').write_text(recipe)
+    assert command(monkeypatch, 'train', 'recipe.py') == 2
+    line = last_line(capfd)
+    assert line.startswith('error: blind.py: expected a validation with ')
+    assert 'a detector that finds no object' in line
+    assert Path('work_dirs/blind/iter_2.pth').is_file()

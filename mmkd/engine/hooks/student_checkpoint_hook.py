@@ -2,7 +2,7 @@ import hashlib
 from pathlib import Path
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -12,6 +12,7 @@ from mmkd.checkpoints.load_weights import load_weights
 from mmkd.config.student import is_distillation, student_config
 from mmkd.distillation.distiller import Distiller
 from mmkd.engine.wrapping import unwrapped
+from mmkd.errors import UserError
 from mmkd.registry import HOOKS
 from mmkd.teachers import teacher_weights
 
@@ -27,7 +28,8 @@ class StudentCheckpointHook(Hook):
     Runs that do not distil are ignored.
 
     Raises:
-        UserError: On resume, the checkpoint's trainable parts do not match the terms.
+        UserError: On resume, the checkpoint's trainable parts do not match the terms. Before
+            training, an ``EMAHook`` is strict: its averages are saved of the student alone.
     """
 
     # Run after EMAHook, which swaps weights in the checkpoint by their names in memory.
@@ -40,6 +42,11 @@ class StudentCheckpointHook(Hook):
         model = unwrapped(runner.model)
         if isinstance(model, Distiller):  # before the teacher is shared out among processes
             self._hash_teacher(model)
+            if any(isinstance(hook, EMAHook) and hook.strict_load for hook in runner.hooks):
+                raise UserError(
+                    'EMAHook.strict_load=True: expected False in a distillation, whose checkpoints '
+                    'hold the averages of the student alone; leave it out'
+                )
         if runner.rank == 0 and is_distillation(runner.cfg):
             text = student_config(runner.cfg).pretty_text
             write_atomically(Path(runner.work_dir) / 'student.py', text.encode())
