@@ -34,7 +34,8 @@ def run_without_loss(
     size = tuple(images.shape[-2:])
     facts = dict(img_shape=size, ori_shape=size, pad_shape=size)
     known = [sample.metainfo for sample in samples] if samples is not None else [{}] * len(images)
-    # MMSegmentation's stack_batch writes pad_shape=None where a sample does not have a label map.
+    # MMSegmentation 1.4.2 writes pad_shape=None where a sample does not have a label map
+    # (findings/mmseg_pad_shape_none.sh).
     known = [{key: fact for key, fact in one.items() if fact is not None} for one in known]
     return network.encode_decode(images, [facts | one for one in known])
 
