@@ -133,6 +133,7 @@ def check_loops(config: Config) -> None:
     for parts in (
         ('train_dataloader', 'train_cfg', 'optim_wrapper'),
         ('val_dataloader', 'val_cfg', 'val_evaluator'),
+        ('test_dataloader', 'test_cfg', 'test_evaluator'),
     ):
         missing = [key for key in parts if config.get(key) is None]
         if missing and len(missing) < len(parts):
@@ -178,7 +179,8 @@ def check_optimizer(config: Config) -> None:
 
     Raises:
         UserError: a learning rate is negative or not finite, ``accumulative_counts`` is not a
-            number of batches, or ``type`` is mixed precision for another kind of device.
+            number of batches, ``clip_grad`` is not a dict, or ``type`` is mixed precision for
+            another kind of device.
     """
     wrapper = config.get('optim_wrapper') or {}
     kind, device = _type_name(wrapper), get_device()
@@ -187,6 +189,11 @@ def check_optimizer(config: Config) -> None:
         flag = '' if device in _MIXED_PRECISION else ' and leave out --amp'
         raise UserError(
             f'optim_wrapper.type={kind}: expected {expected!r} on {device!r}; set that{flag}'
+        )
+    clip = wrapper.get('clip_grad')
+    if not isinstance(clip, Mapping | None):
+        raise UserError(
+            f'optim_wrapper.clip_grad={clip!r}: expected a dict, such as dict(max_norm=1.0)'
         )
     counts = wrapper.get('accumulative_counts', 1)
     if type(counts) is not int or counts < 1:

@@ -80,6 +80,7 @@ def test_check_optimizer_bad_accumulative_counts_is_rejected(counts):
         ({'val_evaluator': None}, 'val_evaluator=None: expected all of val_dataloader, val_cfg'),
         ({'val_cfg': None, 'val_evaluator': None}, 'val_cfg=None: expected all of'),
         ({'optim_wrapper': None}, 'optim_wrapper=None: expected all of train_dataloader'),
+        ({'test_evaluator': None}, 'test_evaluator=None: expected all of test_dataloader'),
         ({'train_cfg.val_interval': 0}, 'train_cfg.val_interval=0: expected an integer >= 1'),
         ({'train_cfg.max_iters': 0}, 'train_cfg.max_iters=0: expected an integer >= 1'),
         ({'train_cfg.max_iters': '2'}, "train_cfg.max_iters='2': expected an integer >= 1"),
@@ -128,6 +129,12 @@ def test_check_sections_env_cfg_has_dicts(recipe):
     recipe.env_cfg.mp_cfg = 3
     with pytest.raises(UserError, match='env_cfg.mp_cfg=3: expected a dict'):
         check_sections(recipe)
+
+
+def test_check_optimizer_clip_grad_that_is_a_number_is_rejected(recipe):
+    recipe.optim_wrapper.clip_grad = 1
+    with pytest.raises(UserError, match='optim_wrapper.clip_grad=1: expected a dict'):
+        check_optimizer(recipe)
 
 
 @pytest.mark.parametrize('level', ['DEBUGG', 'debug', None, 1.0])
