@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list
+from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -37,6 +38,7 @@ from mmkd.engine.hooks.unlabelled_images_hook import UnlabelledImagesHook
 from mmkd.engine.launch import resume_from_work_dir, set_launcher, show_progress
 from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
+from mmkd.openmmlab.tasks import is_detector
 from mmkd.registry import MODELS
 from mmkd.teachers import check_teacher_keys, check_weights_exist, teacher_kind
 from mmkd.teachers.keys import missing_weights
@@ -204,11 +206,13 @@ def _try_validation(runner: Runner) -> None:
     with torch.no_grad():
         samples = runner.model.val_step(batch)
     evaluator.process(data_samples=samples, data_batch=batch)
-    reported = {}
-    # A metric may need more than one batch; then its names are not known yet.
-    with suppress(Exception), redirect_stdout(None):
-        reported = evaluator.evaluate(len(samples))
-    check_metric_reported(runner.cfg, reported)
+    # One batch is not enough for several datasets, nor for a detector that finds nothing yet.
+    one_metric = type(evaluator) is Evaluator and len(evaluator.metrics) == 1
+    if one_metric and not is_detector(unwrapped(runner.model).student):
+        reported = {}
+        with suppress(Exception), redirect_stdout(None):
+            reported = evaluator.evaluate(len(samples))
+        check_metric_reported(runner.cfg, reported)
 
 
 def _build_for_training(config: Config, folder: str) -> Runner:

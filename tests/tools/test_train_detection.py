@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from mmkd.checkpoints.safe_load import load_checkpoint_file
 
@@ -154,6 +155,24 @@ def test_train_detection_teacher_of_other_classes_has_no_score(
     assert 'the teacher is not scored on this data: model.bbox_head.num_classes=4' in (
         capfd.readouterr().out
     )
+
+
+def test_train_blind_networks_are_not_refused_for_their_metric(
+    detection_files, tmp_path, monkeypatch, capfd
+):
+    """Without a box CocoMetric reports nothing, and the other metric beside it does."""
+    monkeypatch.chdir(tmp_path)
+    blind = 'model = dict(test_cfg=dict(score_thr=1.1))\n'
+    Path('blind.py').write_text(f"_base_ = '{detection_files['teacher']}'\n{blind}")
+    torch.save(
+        dict(state_dict=load_checkpoint_file(detection_files['checkpoint'])['state_dict']),
+        'blind.pth',
+    )
+    text = Path(detection_files['recipe']).read_text()
+    text = text.replace(detection_files['teacher'], 'blind.py')
+    Path('recipe.py').write_text(text.replace(detection_files['checkpoint'], 'blind.pth'))
+    assert command(monkeypatch, 'train', 'recipe.py') == 0
+    assert 'teacher: pascal_voc' in capfd.readouterr().out
 
 
 def test_train_missing_teacher_that_finds_nothing_says_so(
