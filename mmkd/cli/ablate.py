@@ -10,7 +10,7 @@ from mmkd.checkpoints.atomic_files import write_atomically
 from mmkd.cli.arguments import positive
 from mmkd.errors import UserError
 from mmkd.experiments.class_scores import check_class_scores, class_scores
-from mmkd.experiments.plots import curves, score_bars, to_png
+from mmkd.experiments.plots import class_differences, curves, score_bars, to_png
 from mmkd.experiments.queue import is_finished, prepare_teachers, run_all
 from mmkd.experiments.run import find_runs, plan_runs
 from mmkd.experiments.summary import by_metric, summarise
@@ -96,7 +96,11 @@ def main() -> None:
     write_atomically(out / 'ablation.md', table.encode())
     write_atomically(out / 'scores.png', to_png(score_bars(summaries)))
     write_atomically(out / 'curves.png', to_png(curves(summaries)))
-    print(f'\n{table}\n{out}: ablation.csv, ablation.md, scores.png, curves.png')
+    written = 'ablation.csv, ablation.md, scores.png, curves.png'
+    if scores is not None:
+        write_atomically(out / 'classes.png', to_png(class_differences(summaries, scores)))
+        written += ', classes.png'
+    print(f'\n{table}\n{out}: {written}')
     if failures:
         raise UserError(
             f'{len(failures)} runs failed: '

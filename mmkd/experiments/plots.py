@@ -1,8 +1,8 @@
-"""Plots of an ablation: scores as bars; scores, losses and weights as curves."""
+"""Plots of an ablation: scores and differences by class as bars; losses and weights as curves."""
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 import matplotlib
@@ -76,6 +76,67 @@ def curves(summaries: Sequence[Summary]) -> plt.Figure:
     names = [f'{s.name}, seed {s.runs[0].seed}' for s, _ in shown]
     figure.legend(handles, names, loc='outside lower center', ncols=3, fontsize=8)
     return figure
+
+
+def class_differences(
+    summaries: Sequence[Summary], class_scores: Mapping[str, Mapping[str, Mapping[int, float]]]
+) -> plt.Figure:
+    """Draw how each distilled config changes the IoU of each class, against its baseline.
+
+    A bar is the mean over the seeds that both have, a point one seed. Each config has a row, each
+    validation set a column. A class that a set does not have is left out.
+
+    Args:
+        summaries: From ``summarise``.
+        class_scores: IoU in percent by config, class and seed, from ``class_scores``.
+    """
+    compared = [(s, other) for s in summaries if (other := baseline(s, summaries))]
+    panels = {
+        (row, dataset): differences
+        for row, (summary, other) in enumerate(compared)
+        for dataset, differences in _by_dataset(summary, other, class_scores).items()
+    }
+    datasets = list(dict.fromkeys(dataset for _, dataset in panels)) or ['']
+    tallest = max(map(len, panels.values()), default=0)
+    size = (1 + 5 * len(datasets), len(compared) * (1 + 0.24 * tallest) or 2)
+    figure, grid = plt.subplots(
+        len(compared) or 1, len(datasets), figsize=size, layout='constrained', squeeze=False
+    )
+    for axes in grid.flat:
+        axes.axis('off')
+    for (row, dataset), differences in panels.items():
+        axes = grid[row, datasets.index(dataset)]
+        axes.axis('on')
+        for i, seeds in enumerate(differences.values()):
+            colour = 'tab:blue' if mean(seeds) > 0 else 'tab:red'
+            axes.barh(i, mean(seeds), color=colour, alpha=0.75)
+            axes.plot(seeds, [i] * len(seeds), 'k.', markersize=4)
+        axes.axvline(0, color='black', linewidth=1)
+        axes.set_yticks(range(len(differences)), differences)
+        axes.invert_yaxis()  # in the order of the classes
+        axes.set_xlabel('difference of IoU, points')
+        summary, other = compared[row]
+        title = f'{summary.name}\nminus {other.name}'
+        axes.set_title(f'{title}, {dataset}' if dataset else title, fontsize=9)
+    return figure
+
+
+def _by_dataset(
+    summary: Summary,
+    other: Summary,
+    class_scores: Mapping[str, Mapping[str, Mapping[int, float]]],
+) -> dict[str, dict[str, list[float]]]:
+    """Return the differences of common seeds, by dataset and class."""
+    found: dict[str, dict[str, list[float]]] = {}
+    several = '/' in summary.runs[0].metric  # then the classes are named ``prefix/class``
+    for name, scores in class_scores.get(summary.name, {}).items():
+        others = class_scores.get(other.name, {}).get(name, {})
+        pairs = [(scores[seed], others[seed]) for seed in scores if seed in others]
+        differences = [own - other for own, other in pairs if math.isfinite(own - other)]
+        if differences:
+            dataset, _, label = name.partition('/') if several else ('', '', name)
+            found.setdefault(dataset, {})[label] = differences
+    return found
 
 
 def _points(title: str, record: RunRecord, metric: str) -> list[tuple[int, float]]:

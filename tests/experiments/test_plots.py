@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from mmkd.experiments.plots import curves, score_bars, to_png
+from mmkd.experiments.plots import class_differences, curves, score_bars, to_png
 from mmkd.experiments.summary import summarise
 
 
@@ -60,3 +62,44 @@ def test_score_bars_nan_score_leaves_other_bars(finished_run):
 def test_score_bars_zoom_in_on_the_scores(finished_run, scores, limits):
     runs = [finished_run(name, 0, score) for name, score in zip('ab', scores, strict=True)]
     assert score_bars(summarise(runs)).axes[0].get_xlim() == pytest.approx(limits)
+
+
+def test_class_differences_are_paired_means_by_dataset(finished_run):
+    runs = [finished_run('alone', 0, 1.0, distilled=False)]
+    runs += [finished_run('kd', seed, 1.0) for seed in (0, 1)]
+    summaries = [
+        replace(s, runs=tuple(replace(run, metric='val/mIoU') for run in s.runs))
+        for s in summarise(runs)
+    ]
+    scores = {
+        'alone': {'val/sky': {0: 80.0}, 'new/sky': {0: 70.0}, 'val/n/a': {0: float('nan')}},
+        'kd': {
+            'val/sky': {0: 83.0, 1: 99.0},
+            'new/sky': {0: 68.0},
+            'val/n/a': {0: float('nan')},
+            'val/pole': {0: 9.0},  # the baseline does not have it
+        },
+    }
+    panels = class_differences(summaries, scores).axes
+    shown = {a.get_title().rsplit(', ')[-1]: [b.get_width() for b in a.patches] for a in panels}
+    assert shown == {'val': [3.0], 'new': [-2.0]}
+    assert [t.get_text() for t in panels[0].get_yticklabels()] == ['sky']
+
+
+def test_class_differences_have_a_row_per_distilled_config(finished_run):
+    runs = [finished_run('alone', seed, 1.0, distilled=False) for seed in (0, 1)]
+    runs += [finished_run(name, seed, 1.0) for name in ('at', 'kd') for seed in (0, 1)]
+    scores = {
+        'alone': {'car/van': {0: 10.0, 1: 20.0}},
+        'at': {'car/van': {0: 11.0, 1: 23.0}},
+        'kd': {'car/van': {0: 10.0, 1: 10.0}},
+    }
+    rows = class_differences(summarise(runs), scores).axes
+    assert [axes.patches[0].get_width() for axes in rows] == [2.0, -5.0]
+    assert [list(axes.lines[0].get_xdata()) for axes in rows] == [[1.0, 3.0], [0.0, -10.0]]
+    assert rows[0].get_yticklabels()[0].get_text() == 'car/van'
+
+
+def test_class_differences_without_a_baseline_are_empty(finished_run):
+    figure = class_differences(summarise([finished_run('kd', 0, 1.0)]), {'kd': {'sky': {0: 1.0}}})
+    assert to_png(figure).startswith(b'\x89PNG')

@@ -83,7 +83,7 @@ def test_ablate_compares_finished_and_reports_failed_runs(folder):
     by_class = json.loads((results / 'alone/seed_0/class_iou.json').read_text())['iou']
     known = [value for value in by_class.values() if value == value]
     assert sum(known) / len(known) == pytest.approx(last_score(folder, 'alone'), abs=0.01)
-    for plot in ('scores.png', 'curves.png'):
+    for plot in ('scores.png', 'curves.png', 'classes.png'):
         assert (results / plot).read_bytes().startswith(b'\x89PNG')
 
     again = start(folder, 'alone.py', 'recipe.py')
