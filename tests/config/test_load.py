@@ -122,6 +122,7 @@ FLAGSHIPS = dict(
     vmamba='segformer_vmamba_freq',
     new_street='efficientnet_fastscnn_pkd_camvid_new_street',
     retinanet='yolo11s_retinanet_r18half_pkd_bccd',
+    efficientnet_vmamba='efficientnet_vmamba_pkd',
 )
 
 
