@@ -17,9 +17,9 @@ def test_demo_run_writes_table_and_picture(tmp_path, monkeypatch, capfd):
     table = Path('work_dirs/demo/table.md').read_text()
     rows = re.findall(r'\| (.+?) \| ([\d.]+) \| ([\d.]+) M \| (\d+) \|', table)
     assert [row[0] for row in rows] == [
-        'teacher SegFormer-B0',
-        'Fast-SCNN baseline',
-        'Fast-SCNN distilled',
+        'teacher EfficientNet-Lite2',
+        'VMamba-nano baseline',
+        'VMamba-nano distilled',
     ]
     assert rows[1][2] == rows[2][2] and float(rows[0][2]) > float(rows[1][2])
     assert table in capfd.readouterr().out
