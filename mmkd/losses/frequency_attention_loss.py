@@ -93,13 +93,13 @@ class FrequencyAttentionLoss(nn.Module):
                 different channel counts are compared.
         """
         is_map = self.reads_teacher_map and isinstance(teacher, TeacherMap)
+        student, teacher = cast_feature_pair(
+            'FrequencyAttentionLoss',
+            student,
+            teacher.tensor[:, None] if is_map else teacher,
+            same_channels=self.compare == 'feature',
+        )
         with torch.autocast(student.device.type, enabled=False):
-            student, teacher = cast_feature_pair(
-                'FrequencyAttentionLoss',
-                student,
-                teacher.tensor[:, None] if is_map else teacher,
-                same_channels=self.compare == 'feature',
-            )
             size = tuple(teacher.shape[-2:]) if is_map else common_size(student, teacher)
             if self.compare == 'feature':
                 student = frequency_filter(student, self._mask(student, size, 'student'), size)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmkd.losses  # noqa: F401  (registers)
+from mmkd.errors import UserError
 from mmkd.registry import MODELS
 
 # One construction a loss. `test_contract_table_holds_every_loss` fails for a loss that is not here.
@@ -122,6 +123,22 @@ def test_loss_of_equal_inputs_is_zero_without_gradient(name):
     value.backward()
     assert value == 0 or name in ENTROPY_AT_MINIMUM
     torch.testing.assert_close(student.grad, torch.zeros_like(student), rtol=0, atol=1e-14)
+
+
+@every_loss
+@pytest.mark.parametrize('listed', [('student',), ('teacher',), ('student', 'teacher')])
+def test_loss_of_a_list_of_taps_is_a_number_or_a_user_error(name, listed):
+    sides = dict(zip(('student', 'teacher'), pair(), strict=True))
+    form, extra = FORM.get(name, lambda feature: feature), EXTRA.get(name, lambda teacher: {})
+    extra = extra(sides['teacher'])
+    sides = {side: form(feature) for side, feature in sides.items()}
+    if listed == ('student', 'teacher'):
+        extra = {key: (value, value) for key, value in extra.items()}
+    sides |= {side: (sides[side], sides[side]) for side in listed}
+    try:
+        assert loss_of(name)(**sides, **extra).isfinite()
+    except UserError as error:
+        assert '\n' not in str(error)
 
 
 @every_loss

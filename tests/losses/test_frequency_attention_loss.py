@@ -369,6 +369,8 @@ def test_frequency_attention_loss_bad_inputs_raise_user_error():
         loss_of(student[0], teacher)
     with pytest.raises(UserError, match='one batch size'):
         loss_of(student[:1], teacher)
+    with pytest.raises(UserError, match='student is a tuple: expected one feature; give the term'):
+        loss_of((student, student), (teacher, teacher))
 
 
 @pytest.mark.parametrize('order', ['filter_first', 'attend_first'])
