@@ -111,4 +111,5 @@ def _shares(source: int, target: int, device: torch.device, dtype: torch.dtype) 
         left = torch.arange(target)[:, None] * source
         start = torch.arange(source) * target
         shared = torch.minimum(left + source, start + target) - torch.maximum(left, start)
-        return (shared.clamp(min=0) / source).to(device, dtype)
+        # Divided in float64: integers give PyTorch's default type, which can be a narrow one.
+        return (shared.clamp(min=0).double() / source).to(device, dtype)

@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from mmkd.errors import UserError
-from mmkd.ops.nodes import MAX_NODES, check_nodes, node_grid, pool_features, pool_keys, pool_queries
+from mmkd.ops.nodes import (
+    MAX_NODES,
+    _shares,
+    check_nodes,
+    node_grid,
+    pool_features,
+    pool_keys,
+    pool_queries,
+)
 
 grids = st.tuples(st.integers(1, 7), st.integers(1, 7))
 
@@ -40,6 +48,31 @@ def test_node_grid_bad_nodes_raise_user_error(nodes):
 def test_pool_features_whole_blocks_are_means():
     x = rand(2, 3, 12, 16)
     torch.testing.assert_close(pool_features(x, (4, 8)), functional.avg_pool2d(x, (3, 2)))
+
+
+@pytest.fixture
+def _narrow_default_type():
+    before = torch.get_default_dtype()
+    _shares.cache_clear()
+    torch.set_default_dtype(torch.bfloat16)
+    yield
+    torch.set_default_dtype(before)
+    _shares.cache_clear()
+
+
+@pytest.mark.usefixtures('_narrow_default_type')
+def test_pool_features_default_type_does_not_round_the_shares():
+    # Of 7 cells each of 3 nodes has 2 1/3; the third and the fifth cell are divided.
+    x = torch.arange(1.0, 8, dtype=torch.float64).view(1, 7)
+    expected = [
+        (1 + 2 + 3 / 3) * 3 / 7,
+        (3 * 2 / 3 + 4 + 5 * 2 / 3) * 3 / 7,
+        (5 / 3 + 6 + 7) * 3 / 7,
+    ]
+    assert pool_features(x, (1, 3)).flatten().tolist() == pytest.approx(expected, rel=1e-14)
+    assert pool_queries(x.mT, (1, 7), (1, 3)).flatten().tolist() == pytest.approx(
+        expected, rel=1e-14
+    )
 
 
 def test_pool_features_border_cell_is_shared_by_area():
