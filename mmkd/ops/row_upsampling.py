@@ -150,15 +150,21 @@ def with_gradient(value: Tensor, maps: Tensor, gradient: Tensor | None) -> Tenso
 @contextmanager
 def plain_arithmetic(device: torch.device) -> Iterator[None]:
     """Compute the body without autograd, autocast and shortened (TF32, bfloat16) products."""
-    precision = torch.get_float32_matmul_precision()
-    if precision != 'highest':
-        torch.set_float32_matmul_precision('highest')
+    # PyTorch has two ways to set this. Its older functions fail once the newer way is used; the
+    # newer way also works after them.
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    precisions = [backend.fp32_precision for backend in backends]
+    shortened = [
+        pair for pair in zip(backends, precisions, strict=True) if pair[1] not in ('none', 'ieee')
+    ]
+    for backend, _ in shortened:
+        backend.fp32_precision = 'ieee'
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
-        if precision != 'highest':
-            torch.set_float32_matmul_precision(precision)
+        for backend, precision in shortened:
+            backend.fp32_precision = precision
 
 
 class _KnownGradient(torch.autograd.Function):

@@ -158,6 +158,21 @@ def test_loss_short_products_stay_exact():
         torch.set_float32_matmul_precision(precision)
 
 
+@pytest.mark.parametrize('backend', ['cuda', 'mkldnn'])
+def test_loss_keeps_the_precision_of_pytorchs_newer_setting(backend):
+    # After this setting PyTorch's older functions for it raise an error.
+    logits, labels = make_batch(2, 5, (6, 8), (25, 31))
+    expected = value_and_gradient(upsampled_cross_entropy_reference, logits, labels)
+    matmul = getattr(torch.backends, backend).matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = 'tf32'
+    try:
+        assert_same(value_and_gradient(upsampled_cross_entropy, logits, labels), expected)
+        assert matmul.fp32_precision == 'tf32'
+    finally:
+        matmul.fp32_precision = before
+
+
 def test_loss_large_logits_stay_finite():
     logits, labels = make_batch(1, 3, (4, 4), (16, 16))
     logits = (1e5 * logits).detach().requires_grad_()
