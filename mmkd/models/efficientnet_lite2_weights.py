@@ -128,6 +128,7 @@ def checked_network(module: nn.Module) -> nn.Module:
         )
     for key, value, expected in (
         ('bn_eps', norm.eps, 1e-3),
+        ('act_layer', type(norm.act).__name__.lower(), 'relu6'),
         # This layer pads as the image's size demands, so it has no padding of its own.
         ('pad_type', 'same' if tuple(stem.padding) == (0, 0) else 'symmetric', 'same'),
     ):

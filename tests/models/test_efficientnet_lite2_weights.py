@@ -107,6 +107,7 @@ def test_init_weights_rejects_a_larger_network_of_the_family(tmp_path):
         (dict(model_name='resnet18'), "model_name='resnet18': expected 'tf_efficientnet_lite2'"),
         (dict(in_channels=4), 'in_channels=4: expected 3, because'),
         (dict(bn_eps=1e-5), 'bn_eps=1e-05: expected 0.001'),
+        (dict(act_layer='silu'), "act_layer='silu': expected 'relu6'"),
         (dict(pad_type=''), "pad_type='symmetric': expected 'same'"),
     ],
 )
@@ -131,7 +132,9 @@ def test_init_weights_rejects_other_backbones():
         MobileNetV2(init_cfg=dict(type=INIT)).init_weights()
 
 
-@pytest.mark.parametrize('options', [dict(out_indices=(0, 1, 2)), dict(output_stride=16)])
+@pytest.mark.parametrize(
+    'options', [dict(out_indices=(0, 1, 2)), dict(output_stride=16), dict(act_layer='relu6')]
+)
 def test_init_weights_accepts_options_that_keep_the_weights(tmp_path, weights, options):
     torch.save(weights, tmp_path / 'weights.pth')
     network = backbone(checkpoint=str(tmp_path / 'weights.pth'), **options)
