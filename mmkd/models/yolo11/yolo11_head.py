@@ -32,8 +32,8 @@ class YOLO11Head(BaseDenseHead):
     The loss is the reference's without its factor B, built from MMDetection's parts. Assignment is
     task-aligned. The class target and weight of each positive is its alignment, scaled so that the
     best prediction of a ground truth gets that ground truth's highest overlap. The three terms are
-    divided by the sum of these targets, averaged over the processes and at least 1. The loss is
-    computed in float32, also under autocast.
+    divided by the sum of these targets, averaged over the processes and at least 1. The loss and
+    the boxes are computed in float32, also under autocast.
 
     On the fixture's batch, classes, distributions and assignment equal the reference's. They can
     differ elsewhere, for two reasons. A cell among the ten best of several ground truths goes to
@@ -121,6 +121,7 @@ class YOLO11Head(BaseDenseHead):
 
     def decode(self, bbox_preds: tuple[Tensor, ...]) -> Tensor:
         """Return boxes x1, y1, x2, y2 in pixels (B, A, 4), not clipped, from box logits."""
+        bbox_preds = _wide(bbox_preds)
         centres = self._priors(bbox_preds)[:, :2]
         distances = _flatten(self._distances(bbox_preds))
         return self.bbox_coder.decode(centres.expand(len(distances), -1, -1), distances)
@@ -129,7 +130,8 @@ class YOLO11Head(BaseDenseHead):
         self, cls_scores: tuple[Tensor, ...], bbox_preds: tuple[Tensor, ...], **kwargs: object
     ) -> list[InstanceData]:
         """Return the detections of each image from the output of ``forward``."""
-        return super().predict_by_feat(cls_scores, self._distances(bbox_preds), **kwargs)
+        cls_scores, distances = _wide(cls_scores), self._distances(_wide(bbox_preds))
+        return super().predict_by_feat(cls_scores, distances, **kwargs)
 
     def loss_by_feat(
         self,
@@ -145,9 +147,7 @@ class YOLO11Head(BaseDenseHead):
             batch_gt_instances: ``bboxes`` (G, 4) in pixels and ``labels`` (G,) of each image.
             batch_img_metas, batch_gt_instances_ignore: Not used; crowds are background.
         """
-        dtype = torch.promote_types(cls_scores[0].dtype, torch.float32)
-        cls_scores = [level.to(dtype) for level in cls_scores]
-        bbox_preds = [level.to(dtype) for level in bbox_preds]
+        cls_scores, bbox_preds = _wide(cls_scores), _wide(bbox_preds)
         priors = self._priors(bbox_preds)
         logits, boxes = _flatten(cls_scores), self.decode(bbox_preds)
         with torch.no_grad():
@@ -225,6 +225,11 @@ def _separable_conv(in_channels: int, out_channels: int) -> DepthwiseSeparableCo
     return DepthwiseSeparableConvModule(
         in_channels, out_channels, 3, padding=1, norm_cfg=NORM, act_cfg=ACTIVATION
     )
+
+
+def _wide(levels: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return levels of half precision in float32; bfloat16 rounds places by pixels."""
+    return [level.to(torch.promote_types(level.dtype, torch.float32)) for level in levels]
 
 
 def _flatten(levels: list[Tensor]) -> Tensor:

@@ -159,6 +159,23 @@ def test_yolo11_head_loss_under_autocast_computes_in_float32(network):
         torch.testing.assert_close(value, expected[name])
 
 
+@torch.no_grad()
+def test_yolo11_head_boxes_of_bfloat16_logits_are_not_rounded(network):
+    # Far from the corner of the image: bfloat16 holds only multiples of 8 beyond 1024 pixels.
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(2, 160), (1, 80), (1, 40)]
+    boxes = [torch.randn(1, 64, *size, generator=generator).bfloat16() for size in sizes]
+    scores = [torch.full((1, 3, *size), -20.0).bfloat16() for size in sizes]
+    scores[0][0, 1, 1, 151] = 5.0
+    metas = [dict(img_shape=(32, 1280), ori_shape=(32, 1280), scale_factor=(1.0, 1.0))]
+    head, wide = network.bbox_head, [level.float() for level in boxes]
+    assert torch.equal(head.decode(boxes), head.decode(wide))
+    (found,) = head.predict_by_feat(scores, boxes, batch_img_metas=metas)
+    box = head.decode(wide)[0, 160 + 151].clamp(min=0).minimum(torch.tensor([1280.0, 32, 1280, 32]))
+    torch.testing.assert_close(found.bboxes, box[None])
+    assert found.scores.item() == pytest.approx(torch.tensor(5.0).sigmoid().item())
+
+
 def test_yolo11_head_overfits_one_batch(network):
     network.train()
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 2e-3)
