@@ -4,14 +4,18 @@
 maintained continuation 0.10.12.
 """
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, BinaryIO
 
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset
 from mmdet.evaluation.metrics import coco_metric
+from mmdet.models.dense_heads import YOLOXHead
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
@@ -43,6 +47,9 @@ _mmengine_loads = CheckpointLoader.load_checkpoint.__func__
 _mmcv_loads_image = LoadImageFromFile.transform
 _mmengine_finds_repeated = ClassBalancedDataset._get_ori_dataset_idx
 _mmdet_pools_regions = SingleRoIExtractor.forward
+_mmdet_predicts = BaseDenseHead.predict_by_feat
+_yolox_predicts = YOLOXHead.predict_by_feat
+_yolox_loss = YOLOXHead.loss_by_feat
 _mmengine_builds_optimizer = DefaultOptimWrapperConstructor.__call__
 
 
@@ -66,6 +73,11 @@ def apply_patches() -> None:
     # MMDetection 3.5.1 rounds regions to the features' type. bfloat16 moves a corner at
     # 1000 pixels by up to 2.
     SingleRoIExtractor.forward = _pool_regions
+    # MMDetection 3.5.1 computes boxes in the type of the outputs of a head. At 1000 pixels bfloat16
+    # holds only multiples of 4, and float16 of 0.5. YOLOX trains on such boxes.
+    BaseDenseHead.predict_by_feat = _in_float32(_mmdet_predicts)
+    YOLOXHead.predict_by_feat = _in_float32(_yolox_predicts)
+    YOLOXHead.loss_by_feat = _in_float32(_yolox_loss)
 
 
 def _load_checkpoints_safely() -> None:
@@ -164,3 +176,31 @@ def _pool_regions(
     if feats[0].dtype == torch.bfloat16:
         feats = [level.float() for level in feats]
     return _mmdet_pools_regions(extractor, feats, rois, *args, **kwargs)
+
+
+def _in_float32(by_feat: Callable) -> Callable:
+    """Return a method of a head that computes in float32 where an output has half precision."""
+
+    @functools.wraps(by_feat)
+    def wide_by_feat(head: BaseDenseHead, *args: Any, **kwargs: Any) -> Any:
+        halves = [x for x in chain(args, kwargs.values()) if _is_half(x)]
+        if not halves:
+            return by_feat(head, *args, **kwargs)
+        args = [_wide(x) for x in args]
+        kwargs = {name: _wide(x) for name, x in kwargs.items()}
+        with torch.autocast(halves[0][0].device.type, enabled=False):
+            return by_feat(head, *args, **kwargs)
+
+    return wide_by_feat
+
+
+def _is_half(levels: Any) -> bool:
+    return (
+        isinstance(levels, list | tuple)
+        and all(isinstance(level, Tensor) for level in levels)
+        and any(level.dtype in (torch.float16, torch.bfloat16) for level in levels)
+    )
+
+
+def _wide(levels: Any) -> Any:
+    return [level.float() for level in levels] if _is_half(levels) else levels

@@ -2,7 +2,11 @@
 
 import pytest
 import torch
+from mmdet.models.dense_heads import RetinaHead, YOLOXHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
 from mmseg.registry import MODELS
 from torch.nn import functional
 
@@ -40,3 +44,94 @@ def test_mmdetection_pools_regions_of_bfloat16_features_where_they_are():
     torch.testing.assert_close(pooled, expected, rtol=0, atol=1e-5)
     rounded = extractor([columns], regions.bfloat16().float())
     assert (rounded - expected).abs().max() > 5e-3
+
+
+@pytest.fixture
+def _mmdet_scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+HALVES = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+META = dict(img_shape=(8, 1024), pad_shape=(8, 1024), ori_shape=(8, 1024), scale_factor=(1.0, 1.0))
+
+
+def in_type(levels, dtype):
+    return [level.detach().to(dtype).requires_grad_() for level in levels]
+
+
+@HALVES
+@pytest.mark.usefixtures('_mmdet_scope')
+def test_mmdetection_boxes_of_half_precision_outputs_are_not_rounded(dtype):
+    head = RetinaHead(
+        num_classes=1,
+        in_channels=4,
+        anchor_generator=dict(type='AnchorGenerator', scales=[1.3], ratios=[1.0], strides=[8]),
+        test_cfg=ConfigDict(
+            nms_pre=1000, score_thr=0.1, max_per_img=10, nms=dict(type='nms', iou_threshold=0.5)
+        ),
+    )
+    scores, deltas = torch.full((1, 1, 1, 128), -20.0), torch.full((1, 4, 1, 128), 0.25)
+    scores[..., 120] = 5.0
+    (expected,) = head.predict_by_feat([scores], [deltas], batch_img_metas=[META])
+    with torch.autocast('cpu', dtype):
+        (found,) = head.predict_by_feat(
+            [scores.to(dtype)], [deltas.to(dtype)], batch_img_metas=[META]
+        )
+    assert len(found) == 1
+    torch.testing.assert_close(found.bboxes, expected.bboxes)
+    torch.testing.assert_close(found.scores, expected.scores)
+
+
+@HALVES
+@pytest.mark.usefixtures('_mmdet_scope')
+def test_yolox_trains_on_boxes_that_half_precision_does_not_round(dtype):
+    head = YOLOXHead(
+        num_classes=1,
+        in_channels=4,
+        strides=[8],
+        train_cfg=dict(assigner=dict(type='SimOTAAssigner')),
+        test_cfg=ConfigDict(score_thr=0.1, nms=dict(type='nms', iou_threshold=0.5)),
+    )
+    generator = torch.Generator().manual_seed(0)
+    outputs = [[torch.randn(1, n, 1, 128, generator=generator)] for n in (1, 4, 1)]
+    # Boxes that overlap the truth: dx, dy and the logarithms of width and height, in strides.
+    boxes = torch.tensor([0.4, 0.5, 0.4, -0.1]).view(1, 4, 1, 1)
+    outputs[1][0] = boxes + 0.2 * outputs[1][0]
+    outputs = [[level.to(dtype) for level in levels] for levels in outputs]
+    truth = InstanceData(
+        bboxes=torch.tensor([[901.5, 1, 915, 7], [700, 0, 711.5, 8]]), labels=torch.tensor([0, 0])
+    )
+
+    def box_loss_and_gradient(dtype):
+        with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+            levels = [in_type(output, dtype) for output in outputs]
+            value = head.loss_by_feat(*levels, [truth], [META])['loss_bbox']
+        return value.detach(), torch.autograd.grad(value, levels[1][0])[0].float()
+
+    expected, found = box_loss_and_gradient(torch.float32), box_loss_and_gradient(dtype)
+    assert expected[0] > 0
+    torch.testing.assert_close(found[0], expected[0])
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-2, atol=1e-6)
+
+
+@HALVES
+@pytest.mark.usefixtures('_mmdet_scope')
+def test_yolox_boxes_of_half_precision_outputs_are_not_rounded(dtype):
+    head = YOLOXHead(
+        num_classes=1,
+        in_channels=4,
+        strides=[8],
+        test_cfg=ConfigDict(score_thr=0.1, nms=dict(type='nms', iou_threshold=0.5)),
+    )
+    outputs = [torch.full((1, channels, 1, 128), -20.0) for channels in (1, 4, 1)]
+    outputs[0][..., 120] = outputs[2][..., 120] = 5.0
+    outputs[1][..., 120] = torch.tensor([0.15625, 0.5, 0.25, 0.25])[:, None]
+    expected, found = (
+        head.predict_by_feat(
+            *([output.to(kind)] for output in outputs), batch_img_metas=[META], rescale=False
+        )[0]
+        for kind in (torch.float32, dtype)
+    )
+    assert len(found) == 1
+    torch.testing.assert_close(found.bboxes, expected.bboxes)
