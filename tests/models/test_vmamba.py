@@ -1,4 +1,5 @@
 import ast
+import math
 import runpy
 import sys
 import types
@@ -185,6 +186,7 @@ def test_vmamba_is_built_from_every_librarys_registry(scope):
     'arguments, message',
     [
         (dict(arch='huge'), "arch='huge': expected a size of VMamba: nano, tiny"),
+        (dict(arch=['tiny']), r"arch=\['tiny'\]: expected a size of VMamba: nano, tiny"),
         (dict(arch='tiny', dims=32), "arch='tiny' with dims: expected one of the two"),
         (dict(), 'expected arch, or depths and dims'),
         (dict(depths=(2, 2, 2)), 'expected arch, or depths and dims'),
@@ -195,11 +197,14 @@ def test_vmamba_is_built_from_every_librarys_registry(scope):
         (dict(arch='nano', out_indices=(3, 1)), r'out_indices=\(3, 1\): expected .*, rising'),
         (dict(arch='nano', out_indices=(1, 1)), r'out_indices=\(1, 1\): expected some of 0, 1'),
         (dict(arch='nano', frozen_stages=5), 'frozen_stages=5: expected -1 to 4'),
+        (dict(arch='nano', frozen_stages=1.0), 'frozen_stages=1.0: expected -1 to 4'),
         (dict(depths=2, dims=16), 'depths=2: expected four numbers'),
         (dict(depths=(1, 1, 2.5, 1), dims=16), r'depths=\(1, 1, 2.5, 1\): expected four numbers'),
         (dict(depths=(1, 1, 1, 1), dims=(8, 16, 32, 64)), r'dims=\(8, .*: expected an even number'),
         (dict(SMALL, ssm_ratio=0), 'ssm_ratio=0: expected a number >= 1 / dims'),
         (dict(SMALL, ssm_ratio='2'), "ssm_ratio='2': expected a number >= 1 / dims"),
+        (dict(SMALL, ssm_ratio=math.inf), 'ssm_ratio=inf: expected a number >= 1 / dims'),
+        (dict(SMALL, ssm_ratio=math.nan), 'ssm_ratio=nan: expected a number >= 1 / dims'),
         (dict(SMALL, d_state=0), 'd_state=0: expected an integer >= 1'),
         (dict(SMALL, d_state=1.5), 'd_state=1.5: expected an integer >= 1'),
         (dict(SMALL, drop_path_rate=1.0), r'drop_path_rate=1.0: expected a number in \[0, 1\)'),

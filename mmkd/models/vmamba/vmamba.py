@@ -1,3 +1,4 @@
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class VMamba(BaseModule):
         listed = isinstance(out_indices, list | tuple) and len(out_indices) > 0
         if not listed or list(out_indices) != [i for i in range(4) if i in out_indices]:
             raise UserError(f'out_indices={out_indices!r}: expected some of 0, 1, 2 and 3, rising')
-        if frozen_stages not in range(-1, 5):
+        if not _is_whole(frozen_stages, -1) or frozen_stages > 4:
             raise UserError(f'frozen_stages={frozen_stages!r}: expected -1 to 4')
         self.out_indices, self.frozen_stages = tuple(out_indices), frozen_stages
         channels = [size.dims * 2**i for i in range(4)]
@@ -165,7 +166,7 @@ def _find_size(
     given = dict(depths=depths, dims=dims, ssm_ratio=ssm_ratio)
     given = {name: value for name, value in given.items() if value is not None}
     if arch is not None:
-        if arch not in ARCHS:
+        if not isinstance(arch, str) or arch not in ARCHS:
             raise UserError(f'arch={arch!r}: expected a size of VMamba: {", ".join(ARCHS)}')
         if given:
             raise UserError(f'arch={arch!r} with {", ".join(given)}: expected one of the two')
@@ -178,7 +179,7 @@ def _find_size(
     if not _is_whole(dims, 2) or dims % 2:
         raise UserError(f'dims={dims!r}: expected an even number of channels of the first stage')
     ssm_ratio = 1.0 if ssm_ratio is None else ssm_ratio
-    if not isinstance(ssm_ratio, int | float) or ssm_ratio * dims < 1:
+    if not isinstance(ssm_ratio, int | float) or not 1 <= ssm_ratio * dims < math.inf:
         raise UserError(f'ssm_ratio={ssm_ratio!r}: expected a number >= 1 / dims')
     return Size(tuple(depths), dims, ssm_ratio)
 

@@ -46,6 +46,6 @@ def find_scale(name: str) -> Scale:
     Raises:
         UserError: A scale of that name does not exist.
     """
-    if name not in SCALES:
+    if not isinstance(name, str) or name not in SCALES:
         raise UserError(f'scale={name!r}: expected a size of YOLO11: {", ".join(SCALES)}')
     return SCALES[name]

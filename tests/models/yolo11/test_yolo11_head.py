@@ -195,6 +195,8 @@ def test_yolo11_head_unknown_scale_is_rejected(build):
         from mmkd.models.yolo11 import YOLO11Backbone
 
         YOLO11Backbone('xl')
+    with pytest.raises(UserError, match=r"scale=\['n'\]: expected a size of YOLO11: n, s, m, l, x"):
+        YOLO11Backbone(['n'])
 
 
 def test_yolo11_head_decode_uses_fixed_bins(network):
