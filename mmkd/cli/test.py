@@ -36,6 +36,8 @@ def main() -> None:
                 f'{key}=None: expected what to test on; set {key} = {own} in the config'
             )
     config.test_cfg = config.get('test_cfg') or dict(type='TestLoop')
+    # MMEngine would load them over the checkpoint, before it tests.
+    config.load_from, config.resume = None, False
     settle_worker_options(config)
     check_dataloaders(config, 'test_dataloader')
     set_launcher(config, args.launcher)
