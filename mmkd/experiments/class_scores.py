@@ -79,8 +79,15 @@ def _load_kept(path: Path) -> dict | None:
 
 def _class_evaluator(evaluator: dict | list) -> dict:
     """Return an evaluator of every class, on the datasets that ``evaluator`` tells apart."""
-    metric = dict(type='mmkd.ClassIoUMetric')
     if not (isinstance(evaluator, dict) and 'dataset_prefixes' in evaluator):
-        return metric
-    metrics = [metric.copy() for _ in evaluator['dataset_prefixes']]
+        return _class_metric(evaluator)
+    metrics = [_class_metric(metric) for metric in evaluator['metrics']]
     return dict(copy.deepcopy(evaluator), metrics=metrics)
+
+
+def _class_metric(metrics: dict | list) -> dict:
+    """Return the metric of every class that leaves out the pixels that the scores leave out."""
+    metrics = metrics if isinstance(metrics, list) else [metrics]
+    keys = ('ignore_index', 'nan_to_num')
+    own = {key: metric[key] for metric in metrics for key in keys if key in metric}
+    return dict(type='mmkd.ClassIoUMetric', **own)
