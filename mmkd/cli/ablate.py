@@ -21,8 +21,12 @@ from mmkd.experiments.teacher_views import make_teacher_views
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument('configs', nargs='*', help="configs or patterns, quoted: 'configs/*.py'")
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='one run per seed')
-    parser.add_argument('--cfg-options', nargs='+', default=[], help='overrides of every config')
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', action='extend', help='one run per seed (default: 0)'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action='extend', default=[], help='overrides of every config'
+    )
     parser.add_argument('--work-dir', default='work_dirs/ablation', help='runs and results')
     parser.add_argument(
         '--threshold', type=_points, default=0.0, metavar='GAIN',
@@ -43,6 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--per-class', action='store_true', help='evaluate IoU by class too')
     parser.add_argument('--report-only', action='store_true', help='only redraw the report')
     args = parser.parse_args()
+    args.seeds = args.seeds or [0]
     if args.equal_time and args.report_only:
         parser.error('--report-only: expected it without --equal-time, which trains')
     if args.teacher_views and (args.report_only or args.launcher != 'none'):

@@ -35,3 +35,12 @@ def test_parse_args_rejects_bad_options(monkeypatch, capsys, options, message):
     with pytest.raises(SystemExit):
         parse_args()
     assert message in capsys.readouterr().err
+
+
+def test_parse_args_given_twice_adds_up_as_in_train(monkeypatch):
+    words = '--seeds 0 1 --seeds 4 --cfg-options a=1 b=2 --cfg-options c=3'.split()
+    monkeypatch.setattr('sys.argv', ['ablate', 'a.py', *words])
+    args = parse_args()
+    assert (args.seeds, args.cfg_options) == ([0, 1, 4], ['a=1', 'b=2', 'c=3'])
+    monkeypatch.setattr('sys.argv', ['ablate', 'a.py'])
+    assert (parse_args().seeds, parse_args().cfg_options) == ([0], [])
