@@ -68,18 +68,26 @@ def check_sections(config: Config) -> None:
     """Check that the sections of a config are dicts, and the keys and the seed of ``randomness``.
 
     Raises:
-        UserError: One is not; the message names the key.
+        UserError: One is not, or a hook does not have a type; the message names the key.
     """
     for key in _SECTIONS:
         left_out = key != 'model' and config.get(key) is None
         if not left_out and not isinstance(config[key], dict):
             raise UserError(f'{key}={config[key]!r}: expected a dict')
-    for key, hook in (config.get('default_hooks') or {}).items():
+    default = config.get('default_hooks') or {}
+    for key, hook in default.items():
         if not isinstance(hook, dict | None):
             raise UserError(f'default_hooks.{key}={hook!r}: expected a dict')
+        if hook is not None and not hook.get('type'):
+            near = difflib.get_close_matches(key, default.keys() - {key}, n=1)
+            hint = f'did you mean default_hooks.{near[0]}?' if near else 'add it'
+            raise UserError(f'default_hooks.{key}={hook!r}: expected a type; {hint}')
     hooks = config.get('custom_hooks') or []
     if not isinstance(hooks, list) or not all(isinstance(hook, dict) for hook in hooks):
         raise UserError(f'custom_hooks={hooks!r}: expected a list of dicts')
+    for i, hook in enumerate(hooks):
+        if not hook.get('type'):
+            raise UserError(f'custom_hooks.{i}={hook!r}: expected a type; add it')
     if is_distillation(config) and not isinstance(config.model.get('student'), dict):
         raise UserError(f'model.student={config.model.get("student")!r}: expected a dict')
     for key in ('mp_cfg', 'dist_cfg'):

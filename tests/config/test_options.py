@@ -31,3 +31,21 @@ def test_merge_options_keys_of_mmengine_need_not_be_there(logged):
     config = Config(dict(model=dict(type='A')))
     merge_options(config, {'train_cfg.max_iters': 4, 'log_level': 'INFO', 'compile': True})
     assert config.train_cfg.max_iters == 4 and not logged.text
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('default_hooks.chekpoint.interval', 'did you mean default_hooks.checkpoint?'),
+        ('default_hooks.unlabelled.ratio', 'add it'),
+        ('custom_hooks', 'add it'),
+    ],
+)
+def test_merge_options_hook_without_a_type_raises_user_error(option, message):
+    config = Config(
+        dict(model=dict(type='A'), default_hooks=dict(checkpoint=dict(type='X'), timer=None))
+    )
+    with pytest.raises(UserError) as error:
+        merge_options(config, {option: [dict(interval=2)] if option == 'custom_hooks' else 2})
+    key = option.rpartition('.')[0] or option
+    assert str(error.value).startswith(key) and f'expected a type; {message}' in str(error.value)
