@@ -27,10 +27,18 @@ def stretch_training(config: Config, factor: float) -> list[str]:
     the number of samples after which mosaic and mixup end.
 
     Raises:
-        UserError: A schedule or a hook counts iterations in a way that is not known.
+        UserError: It is too short to become longer, or a schedule or a hook counts iterations in a
+            way that is not known.
     """
     loop = 'max_iters' if config.train_cfg.get('max_iters') else 'max_epochs'
-    options = {f'train_cfg.{loop}': round(config.train_cfg[loop] * factor)}
+    length = config.train_cfg[loop]
+    longer = round(length * factor)
+    if longer == length:
+        raise UserError(
+            f'--equal-time={factor:g}: expected a factor that makes train_cfg.{loop}={length} '
+            'longer, in whole numbers; raise it, or leave it out'
+        )
+    options = {f'train_cfg.{loop}': longer}
     for part in ('param_scheduler', 'default_hooks', 'custom_hooks'):
         for name, node in _parts(config, part):
             _check_stretchable(name, node, factor)

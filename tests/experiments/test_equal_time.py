@@ -112,3 +112,12 @@ def test_stretch_training_refuses_what_it_cannot_stretch(part, message):
     loop = dict(train_cfg=dict(max_iters=10), train_dataloader=dict(dataset=dict()))
     with pytest.raises(UserError, match=f'{message}: expected one of begin, end'):
         stretch_training(Config(loop | part), 1.5)
+
+
+@pytest.mark.parametrize('loop', ['max_iters', 'max_epochs'])
+def test_stretch_training_refuses_a_factor_that_rounds_to_the_same_length(loop):
+    config = Config(dict(train_cfg={loop: 12}, train_dataloader=dict(dataset=dict())))
+    message = f'--equal-time=1.04: expected a factor that makes train_cfg.{loop}=12 longer'
+    with pytest.raises(UserError, match=message):
+        stretch_training(config, 1.04)
+    assert stretch_training(config, 1.05) == [f'train_cfg.{loop}=13']
