@@ -5,7 +5,7 @@ import glob
 import json
 import math
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mmkd.config.fingerprint import fingerprint
 from mmkd.config.load import ROOT, load_config, load_work_dir_config
 from mmkd.config.options import ConfigOptions, merge_options
 from mmkd.config.student import is_distillation, model_config
+from mmkd.datasets.scheduled_mix_dataset import MIXING_KEYS
 from mmkd.errors import UserError
 from mmkd.experiments.equal_time import stretch_training
 from mmkd.experiments.record import load_record
@@ -361,10 +362,8 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
     start = [config.load_from] if config.get('load_from') else []
     training, validation = config.train_dataloader.to_dict(), config.val_dataloader.to_dict()
     optimizer = config.get('optim_wrapper') or {}
-    images, batch_size = training.get('dataset') or {}, training.get('batch_size')
-    if 'mix_until_sample' in images:  # a mix that ends with training moves with its length
-        share = images['mix_until_sample'] / (length * (batch_size or 1))
-        images = images | dict(mix_until_sample=round(share, 2))
+    batch_size = training.get('batch_size')
+    images = _with_shares(training.get('dataset') or {}, length * (batch_size or 1))
     setup = {
         'student': fingerprint(model_config(config).to_dict()),
         'start': ''.join(start),
@@ -391,6 +390,23 @@ def _of_config(config: Config, path: str, folder: Path, seed: int, options: Sequ
         setup=setup,
         rule=_checked_rule(path, metric, hook.get('rule')),
     )
+
+
+def _with_shares(node: object, samples: int) -> object:
+    """Return a dataset's config in which mixes of images end at a share of all ``samples``.
+
+    A mix that ends with training moves with its length.
+    """
+    if isinstance(node, list | tuple):
+        return [_with_shares(part, samples) for part in node]
+    if not isinstance(node, Mapping):
+        return node
+    return {
+        key: round(part / samples, 2)
+        if key in MIXING_KEYS and part
+        else _with_shares(part, samples)
+        for key, part in node.items()
+    }
 
 
 def _own_commit() -> str:

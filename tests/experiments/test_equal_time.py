@@ -49,6 +49,22 @@ def test_plan_runs_at_equal_time_trains_baselines_twice(tmp_path):
     longer.note()
 
 
+@pytest.mark.parametrize('key', ['mix_until_sample', 'skip_from_draw'])
+@pytest.mark.parametrize('inside', [False, True])
+def test_plan_runs_at_equal_time_compares_baselines_whose_mix_ends_later(tmp_path, key, inside):
+    ends = {'mix_until_sample': None, key: 2000}
+    mix = f'dict(_base_.train_dataloader.dataset, **{ends})'
+    dataset = f"dict(type='RepeatDataset', times=2, dataset={mix})" if inside else mix
+    config = tmp_path / 'alone.py'
+    config.write_text(
+        "_base_ = 'mmkd::students/yolo11s_streets.py'\n"
+        f'train_dataloader = dict(dataset=dict({dataset}, _delete_=True))\n'
+    )
+    alone, longer = plan_runs([str(config)], [0], [], tmp_path, equal_time=1.5)
+    assert longer.options[-1].endswith(f'.{key}=3000')
+    assert [key for key in alone.setup if alone.setup[key] != longer.setup[key]] == ['length']
+
+
 def test_plan_runs_at_equal_time_needs_a_baseline(tmp_path):
     message = '--equal-time=1.5: expected a config that does not distil'
     with pytest.raises(UserError, match=message):
