@@ -4,15 +4,19 @@ import argparse
 import math
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+from mmengine.config import Config
 
 from mmkd.checkpoints.atomic_files import write_atomically
 from mmkd.cli.arguments import positive
+from mmkd.config.checks import check_training, settle_worker_options
 from mmkd.errors import UserError
 from mmkd.experiments.class_scores import check_class_scores, class_scores
 from mmkd.experiments.plots import class_differences, curves, score_bars, to_png
 from mmkd.experiments.queue import is_finished, prepare_teachers, run_all
-from mmkd.experiments.run import find_runs, plan_runs
+from mmkd.experiments.run import Run, find_runs, plan_runs
 from mmkd.experiments.summary import by_metric, summarise
 from mmkd.experiments.tables import to_csv, to_markdown
 from mmkd.experiments.teacher_views import make_teacher_views
@@ -74,16 +78,17 @@ def main() -> None:
             args.equal_time,
             args.teacher_views,
         )
+        earlier = find_runs(args.work_dir)  # the table has them too
         if args.per_class:
-            check_class_scores(runs)
+            check_class_scores([*runs, *earlier])
+        if args.launcher == 'none':  # a cluster's first machine need not have its GPUs and data
+            _check_configs(run for run in runs if not is_finished(run))
         for run in runs:
             run.note()
         waiting = [run for run in runs if not is_finished(run)]
         prepare_teachers(waiting, args.launcher, _echo)
         if args.teacher_views:
-            variants = {(run.config, run.options): run for run in waiting}
-            configs = [run.load_config() for run in variants.values()]
-            make_teacher_views(configs, Path(args.work_dir), _echo)
+            make_teacher_views(_configs(waiting), Path(args.work_dir), _echo)
         failures = run_all(runs, jobs=args.jobs, launcher=args.launcher, echo=_echo)
     runs = find_runs(args.work_dir)
     if not runs:
@@ -111,6 +116,22 @@ def main() -> None:
             f'{len(failures)} runs failed: '
             + '; '.join(f'{run.name} seed {run.seed}: {why}' for run, why in failures.items())
         )
+
+
+def _check_configs(runs: Iterable[Run]) -> None:
+    """Check what would end a training in its first second, before a missing teacher trains."""
+    for config in _configs(runs):
+        settle_worker_options(config)
+        try:
+            check_training(config)
+        except UserError as error:
+            raise UserError(f'{config.filename}: {error}') from None
+
+
+def _configs(runs: Iterable[Run]) -> list[Config]:
+    """Return the configs of runs, once for all seeds."""
+    variants = {(run.config, run.options): run for run in runs}
+    return [run.load_config() for run in variants.values()]
 
 
 def _points(text: str) -> float:
