@@ -26,8 +26,14 @@ class RunRecord:
     """Numbers of processes that trained it, as MMEngine logged them; empty if it did not."""
 
     def scores(self, metric: str) -> list[tuple[int, float]]:
-        """Return (step, value) of a validation metric."""
-        return [(line['step'], line[metric]) for line in self.val if metric in line]
+        """Return (step, value) of a validation metric, none if no validation reported it.
+
+        The value is NaN where others did: MMDetection's metrics report nothing without a box.
+        """
+        if not any(metric in line for line in self.val):
+            return []
+        known = [line for line in self.val if metric in line or 'data_time' in line]
+        return [(line['step'], line.get(metric, nan)) for line in known]
 
     def values(self, name: str) -> list[tuple[int, float]]:
         """Return (step, value) of a training value, such as ``distill.encoder``."""

@@ -1,8 +1,10 @@
 import json
+import math
 
 import pytest
 
 from mmkd.experiments.record import load_record
+from mmkd.experiments.summary import summarise
 
 
 def write(folder, start, *lines):
@@ -200,3 +202,18 @@ def test_load_record_processes_without_a_log_are_unknown(tmp_path):
     write(tmp_path, '20260101_000000', step(1, 5.0))
     log(tmp_path, '20260101_000000', 'loss of GPU number: 4\n')
     assert load_record(tmp_path).processes == frozenset()
+
+
+def test_scores_of_a_validation_without_the_metric_are_not_those_of_the_one_before(finished_run):
+    """A detector that finds no box at its last validation has no mAP there."""
+    run = finished_run('blind', 0, 20.0, 30.0)
+    (log,) = run.folder.glob('*/vis_data/scalars.json')
+    time = dict(data_time=0.1, time=0.2)
+    # The second line is a value that a hook of your own logs, not a validation.
+    lines = [dict(time, step=20), dict(own=1.0, step=20)]
+    log.write_text('\n'.join([*log.read_text().splitlines()[:-1], *map(json.dumps, lines)]))
+    first, last = load_record(run.folder).scores('mIoU')
+    assert first == (10, 20.0) and last[0] == 20 and math.isnan(last[1])
+    assert load_record(run.folder).scores('coco/bbox_mAP') == []
+    (summary,) = summarise([run])
+    assert summary.not_finite == (0,) and not summary.last
