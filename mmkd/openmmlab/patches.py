@@ -21,8 +21,10 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dataset import ClassBalancedDataset
 from mmengine.fileio import PickleHandler, register_backend, register_handler
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.models.losses import cross_entropy_loss
 from torch import Tensor, nn
@@ -36,6 +38,7 @@ from mmkd.checkpoints.safe_load import (
     history_statistic,
     load_checkpoint_file,
 )
+from mmkd.config.checks import check_metric_reported
 from mmkd.config.load import installed_config
 from mmkd.datasets.checked_coco import CheckedCOCO
 from mmkd.datasets.seeded_sampler import carry_draw
@@ -51,6 +54,7 @@ _mmdet_predicts = BaseDenseHead.predict_by_feat
 _yolox_predicts = YOLOXHead.predict_by_feat
 _yolox_loss = YOLOXHead.loss_by_feat
 _mmengine_builds_optimizer = DefaultOptimWrapperConstructor.__call__
+_mmengine_saves_best = CheckpointHook._save_best_checkpoint
 
 
 def apply_patches() -> None:
@@ -70,6 +74,9 @@ def apply_patches() -> None:
     ClassBalancedDataset._get_ori_dataset_idx = _find_repeated
     # MMDetection numbers the categories that a file happens to have: see CheckedCOCO.
     CocoDataset.COCOAPI = coco_metric.COCO = CheckedCOCO
+    # MMEngine ends in a KeyError where the metric that chooses the best checkpoint is not reported:
+    # CocoMetric reports nothing without a box, while another metric, or dataset, does.
+    CheckpointHook._save_best_checkpoint = _save_best_reported
     # MMDetection 3.5.1 rounds regions to the features' type. bfloat16 moves a corner at
     # 1000 pixels by up to 2.
     SingleRoIExtractor.forward = _pool_regions
@@ -168,6 +175,20 @@ def _load_image(loader: LoadImageFromFile, results: dict) -> dict | None:
 
 def _find_repeated(dataset: ClassBalancedDataset, idx: int) -> int:
     return carry_draw(idx, _mmengine_finds_repeated(dataset, idx))
+
+
+def _save_best_reported(hook: CheckpointHook, runner: Runner, metrics: dict) -> None:
+    prefixes = {metric.prefix for metric in runner.val_evaluator.metrics if metric.prefix}
+    groups = {name.rpartition('/')[0] for name in metrics}
+    for name in hook.key_indicators or ():
+        group = name.rpartition('/')[0]
+        if name in metrics or name == 'auto':
+            continue
+        if group in groups or group.rpartition('/')[2] not in prefixes:
+            check_metric_reported(runner.cfg, metrics)
+        runner.logger.warning(f'this validation did not report {name}: no best checkpoint is saved')
+        return
+    _mmengine_saves_best(hook, runner, metrics)
 
 
 def _pool_regions(

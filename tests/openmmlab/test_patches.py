@@ -1,14 +1,23 @@
 """Patches of the libraries that tests of other modules do not cover."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmdet.evaluation import VOCMetric
 from mmdet.models.dense_heads import RetinaHead, YOLOXHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from mmseg.registry import MODELS
 from torch.nn import functional
+
+from mmkd.errors import UserError
 
 
 @pytest.mark.parametrize('avg_non_ignore', [False, True])
@@ -135,3 +144,25 @@ def test_yolox_boxes_of_half_precision_outputs_are_not_rounded(dtype):
     )
     assert len(found) == 1
     torch.testing.assert_close(found.bboxes, expected.bboxes)
+
+
+@pytest.mark.parametrize(
+    'name, metrics, message',
+    [
+        ('coco/bbox_mAP', {'pascal_voc/mAP': 0.0}, None),
+        ('val/coco/bbox_mAP', {'unseen/coco/bbox_mAP': 0.5}, None),
+        ('coco/mAP', {'coco/bbox_mAP': 0.5}, "save_best='coco/mAP': expected one of coco/bbox_mAP"),
+        ('cooc/bbox_mAP', {'pascal_voc/mAP': 0.0}, "save_best='cooc/bbox_mAP': expected one of"),
+        ('mIoUU', {'mIoU': 30.0, 'aAcc': 80.0}, "save_best='mIoUU': expected one of mIoU, aAcc"),
+    ],
+)
+def test_mmengine_best_checkpoint_of_a_metric_that_is_not_reported(logged, name, metrics, message):
+    hook = CheckpointHook(save_best=name, rule='greater')
+    runner = SimpleNamespace(
+        logger=MMLogger.get_current_instance(),
+        val_evaluator=Evaluator(VOCMetric(prefix='coco')),
+        cfg=Config(dict(default_hooks=dict(checkpoint=dict(save_best=name)))),
+    )
+    with nullcontext() if message is None else pytest.raises(UserError, match=message):
+        hook.after_val_epoch(runner, metrics)
+    assert (f'did not report {name}' in logged.text) == (message is None)
