@@ -105,9 +105,16 @@ def check_trainable(config: str, checkpoint: str) -> None:
     """Check that training a teacher's config would produce its checkpoint.
 
     Raises:
-        UserError: It would produce another file, or none.
+        UserError: It would produce another file, or none; or the file is of a stopped training.
     """
     if Path(checkpoint).name != 'best.pth':
+        if Path(checkpoint).is_file():
+            raise UserError(
+                f'model.teacher.checkpoint={checkpoint}: expected weights of a finished training, '
+                f'but {unfinished_mark(Path(checkpoint).parent)} says that it was stopped; '
+                f"finish it by 'mmkd train {config} --work-dir {Path(checkpoint).parent} "
+                "--resume', or delete that mark to use these weights"
+            )
         raise UserError(
             f'model.teacher.checkpoint={checkpoint}: expected an existing file or .../best.pth, '
             f'which training {config} produces'

@@ -102,7 +102,8 @@ def missing_weights(teacher: Mapping) -> str:
         return f'{source} does not exist: expected weights; correct the path'
     fix = 'correct the path'
     if path.name == 'best.pth':  # as a training names it
-        fix = f"run 'mmkd train {teacher['config']} --work-dir {path.parent}' first"
+        resume = ' --resume' if path.is_file() else ''  # half trained
+        fix = f"run 'mmkd train {teacher['config']} --work-dir {path.parent}{resume}' first"
     return f'{source}: expected a trained teacher; {fix}'
 
 

@@ -34,3 +34,16 @@ def test_check_trainable_names_the_teachers_config(tmp_path):
     message = f'^{config}: default_hooks.checkpoint.max_keep_ckpts=1: expected an integer'
     with pytest.raises(UserError, match=message):
         check_trainable(str(config), str(tmp_path / 'best.pth'))
+
+
+def test_prepare_teacher_of_a_stopped_training_says_how_to_finish_it(recipe_file, tmp_path):
+    (tmp_path / 'training_unfinished').touch()
+    for name in ('iter_2.pth', 'best.pth'):
+        (tmp_path / name).touch()
+    config = load_config(str(recipe_file))
+    config.model.teacher.checkpoint = str(tmp_path / 'iter_2.pth')
+    with pytest.raises(UserError, match='expected weights of a finished training.*--resume'):
+        prepare_teacher(config)
+    config.model.teacher.checkpoint = str(tmp_path / 'best.pth')
+    with pytest.raises(UserError, match='expected a trained teacher; run .* --resume. first'):
+        prepare_teacher(config, train=False)
