@@ -60,7 +60,7 @@ def check_library(config: Config) -> None:
     if config.get('default_scope') == 'mmpretrain' and find_spec('mmpretrain') is None:
         raise UserError(
             "default_scope='mmpretrain': expected MMPretrain to be installed; run "
-            "pip install '.[classification]'"
+            "pip install 'mmkd[classification]'"
         )
 
 

@@ -36,7 +36,7 @@ class Digits(BaseDataset):
         except ImportError:
             raise UserError(
                 'dataset.type=mmkd.Digits: expected scikit-learn to be installed; run '
-                "pip install '.[classification]'"
+                "pip install 'mmkd[classification]'"
             ) from None
         digits = load_digits()
         half = len(digits.images) // 2

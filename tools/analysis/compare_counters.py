@@ -1,7 +1,7 @@
 """Count the multiply-adds of networks by five counters: mmkd, fvcore, ptflops, thop, torchinfo.
 
 A number of one counter cannot be compared with a number of another. The counters are installed by
-`pip install '.[toolkits]'`.
+`pip install -e '.[toolkits]'`.
 """
 
 # Before PyTorch: mmkd sets how OpenMP's threads wait.

@@ -5,7 +5,7 @@
 
 `gradients` works in float64, since float32's rounding grows from step to step. Its exit status is
 2 if the gradients of the two students differ by more than 1e-4 of their norm.
-Needs mmrazor: `pip install '.[toolkits]'`.
+Needs mmrazor: `pip install -e '.[toolkits]'`.
 """
 
 # Before PyTorch: mmkd sets how OpenMP's threads wait.

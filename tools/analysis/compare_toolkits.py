@@ -2,7 +2,7 @@
 
 Their loss with weight w has the gradient of mmkd's with weight f w. This measures f in float64 and
 compares it with its formula; the exit status is 2 if they differ. A toolkit that is not installed
-is left out: `pip install '.[toolkits]'`.
+is left out: `pip install -e '.[toolkits]'`.
 """
 
 # Before PyTorch: mmkd sets how OpenMP's threads wait.
