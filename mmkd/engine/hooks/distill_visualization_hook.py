@@ -24,7 +24,7 @@ class DistillVisualizationHook(Hook):
     A picture shows the image, the ground truth, the predictions of both networks and what every
     term compares, see ``mmkd.visualization.distillation``. It goes to the runner's visualizer and
     all its backends. ``LocalVisBackend`` writes ``vis_data/vis_image/distillation_INDEX_STEP.png``
-    in the work dir; TensorBoard and W&B show it beside the curves.
+    in the work dir's folder of this start; TensorBoard and W&B show it beside the curves.
 
     The hook does not affect training: the weights are equal to the bit with and without it. Runs
     that do not distil are ignored.
