@@ -31,6 +31,9 @@ def load_in_annotated_frame(loader: LoadImageFromFile, results: dict, load: Any)
     the frame. Where no size tells it, a loader with ``color_type='color_ignore_orientation'``
     (or ``unchanged``) reads the image as stored. Images without annotations are read as shown.
 
+    Boxes are of an image of the size that their annotation states. In one of another size, such as
+    a copy made smaller, they would lie elsewhere.
+
     Args:
         loader: The transform.
         results: The sample, with ``img_path`` and what its dataset knows of it.
@@ -38,10 +41,24 @@ def load_in_annotated_frame(loader: LoadImageFromFile, results: dict, load: Any)
 
     Raises:
         UserError: The image is turned, and nothing tells which frame its annotations are in, or its
-            decoder does not yield that frame.
+            decoder does not yield that frame; or it has another size than its boxes' annotation
+            states.
     """
     if not _is_annotated(results):
         return load(loader, results)
+    stated = _stated_size(results)
+    loaded = _load_turned(loader, results, load)
+    if loaded is not None and stated and loaded['img'].shape[:2] != stated:
+        height, width = loaded['img'].shape[:2]
+        raise UserError(
+            f'image {results["img_path"]} is {height} x {width} pixels: expected {stated[0]} x '
+            f'{stated[1]}, as its annotation states; its boxes would lie elsewhere: use the image '
+            'that was annotated, or mend the annotation'
+        )
+    return loaded
+
+
+def _load_turned(loader: LoadImageFromFile, results: dict, load: Any) -> dict | None:
     path = results['img_path']
     orientation, stored_size, is_tiff = _load_header(loader, path)
     if orientation == 1:
@@ -102,10 +119,17 @@ def _tell_frame(results: dict, orientation: int, stored: tuple[int, int]) -> boo
 
 def _annotated_size(results: dict) -> tuple[int, int] | None:
     if results.get('instances'):
-        stated = results.get('size_is_stated', True)
-        return (results.get('height'), results.get('width')) if stated else None
+        return _stated_size(results)
     try:
         with Image.open(results['seg_map_path']) as label:
             return label.size[::-1]
     except (OSError, ValueError, SyntaxError):
         return None
+
+
+def _stated_size(results: dict) -> tuple[int, int] | None:
+    """Return height and width that the annotation of boxes states, None if it does not."""
+    size = results.get('height'), results.get('width')
+    # Some tools write 0 for a size that they do not know.
+    known = bool(results.get('instances')) and all(size) and results.get('size_is_stated', True)
+    return size if known else None

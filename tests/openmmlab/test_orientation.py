@@ -137,3 +137,21 @@ def test_orientation_folder_label_map_fits_photo(tmp_path, orientation, as_store
             data[0]
         return
     assert np.abs(data[0]['img'].astype(int) - wanted).max() < 9
+
+
+@pytest.mark.parametrize('stated', [(HEIGHT * 2, WIDTH * 2), (WIDTH, HEIGHT), (HEIGHT, WIDTH + 1)])
+def test_load_boxes_of_an_image_of_another_size_are_an_error(tmp_path, stated):
+    photo(tmp_path / 'a.jpg', 1)
+    with pytest.raises(UserError) as error:
+        load(tmp_path / 'a.jpg', stated)
+    assert f'a.jpg is {HEIGHT} x {WIDTH} pixels: expected {stated[0]} x {stated[1]}' in str(
+        error.value
+    )
+
+
+@pytest.mark.parametrize(
+    'stated', [(HEIGHT, WIDTH), (float(HEIGHT), float(WIDTH)), (0, 0), (None, None)]
+)
+def test_load_boxes_of_the_stated_or_an_unknown_size_load(tmp_path, stated):
+    photo(tmp_path / 'a.jpg', 1)
+    assert load(tmp_path / 'a.jpg', stated).shape == (HEIGHT, WIDTH, 3)
