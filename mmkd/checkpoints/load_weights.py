@@ -26,8 +26,9 @@ def load_weights(
         source: Where it came from, for messages.
         exact: Whether to reject weights of heads that the network does not have, such as auxiliary
             heads.
-        finite: Whether to reject parameters that are NaN or infinite. A caller that does not use
-            the whole network looks at what it yields instead, see :func:`check_finite`.
+        finite: Whether to reject parameters and averages that are NaN or infinite. A caller that
+            does not use the whole network looks at what it yields instead, see
+            :func:`check_finite`.
 
     Raises:
         UserError: Weights are missing, have another shape than the network's, are not finite
@@ -56,7 +57,13 @@ def load_weights(
         if not _is_floating_point(value):
             raise _weight_error(source, key)
     if finite:
-        check_finite(parameters, source)
+        # Averages of BatchNorm too. A constant, such as a mask, may be infinite in any network.
+        buffers = [
+            (key, state[key])
+            for key, value in network.named_buffers()
+            if key in own and key in state and torch.isfinite(value).all()
+        ]
+        check_finite([*parameters, *(b for b in buffers if _is_floating_point(b[1]))], source)
     parts = {name for name, _ in network.named_children()}
     unused = [k for k in state if k not in own and (exact or k.partition('.')[0] in parts)]
     unused = [k for k in unused if not k.endswith('num_batches_tracked')]

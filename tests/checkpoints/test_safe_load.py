@@ -210,6 +210,10 @@ def test_load_damaged_safetensors_raises_user_error(network, tmp_path):
             'file: 0.bias: expected finite floating-point numbers',
         ),
         (
+            lambda s: s.update({'1.running_var': torch.tensor([1.0, float('nan'), 1.0, 1.0])}),
+            'file: 1.running_var: expected finite floating-point numbers',
+        ),
+        (
             lambda s: s.update({'0.bias': torch.ones(4, dtype=torch.int8)}),
             'file: 0.bias: expected finite floating-point numbers',
         ),
@@ -234,3 +238,10 @@ def test_load_weights_misfit_raises_user_error(network, change, message):
     with pytest.raises(UserError, match=message):
         load_weights(network, state, 'file')
     assert torch.equal(network[0].weight, before)
+
+
+def test_load_weights_constant_that_is_infinite_in_the_network_loads():
+    network = nn.Linear(2, 2)
+    network.register_buffer('mask', torch.tensor([0.0, -float('inf')]))
+    load_weights(network, network.state_dict(), 'file')
+    assert torch.isinf(network.mask[1])
