@@ -4,6 +4,7 @@ import argparse
 import difflib
 import inspect
 import logging
+import re
 from collections.abc import Sequence
 
 from mmengine.config import Config, DictAction
@@ -21,8 +22,17 @@ _READ_LATER = (
 )  # fmt: skip
 
 
+# Characters that no argument can hold. MMEngine takes every space out of a value, also out of a
+# path or a class name, and reads a number in quotes as a number.
+_SPACE, _QUOTED = '\0', '\1'
+
+
 class ConfigOptions(DictAction):
-    """``--cfg-options``, with mistakes reported as errors of the command line."""
+    """``--cfg-options``, with mistakes reported as errors of the command line.
+
+    Values are read as MMEngine reads them, but texts keep their spaces, and what stands in quotes
+    is a text: ``data_root="'2024'"``.
+    """
 
     def __call__(
         self,
@@ -32,12 +42,36 @@ class ConfigOptions(DictAction):
         option_string: str | None = None,
     ) -> None:
         for text in values:
+            key, sign, value = text.partition('=')
             try:
-                super().__call__(parser, namespace, [text], option_string)
+                super().__call__(
+                    parser, namespace, [f'{key}{sign}{_mark_texts(value)}'], option_string
+                )
             except (AssertionError, RecursionError, ValueError):
                 raise argparse.ArgumentError(
                     self, f'{text[:80]!r}: expected key=value, with balanced brackets'
                 ) from None
+            options = getattr(namespace, self.dest)
+            options[key] = _unmark(options[key])
+
+
+def _mark_texts(value: str) -> str:
+    """Return a value in which spaces inside of a text, and texts in quotes, are marked."""
+    value = value.strip()
+    quoted = r"""(?<![^\s,(\[])(["'])([^"',()\[\]]*)\1(?![^\s,)\]])"""
+    value = re.sub(quoted, lambda found: _QUOTED + found[2].replace(' ', _SPACE), value)
+    is_list = ',' in value or value.startswith(('(', '['))
+    # In a list, a space beside a comma or a bracket only separates.
+    inside = r'(?<=[^\s,()\[\]]) +(?=[^\s,()\[\]])' if is_list else ' +'
+    return re.sub(inside, lambda found: _SPACE * len(found[0]), value)
+
+
+def _unmark(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_unmark, value))
+    if isinstance(value, str):
+        return value.replace(_SPACE, ' ').removeprefix(_QUOTED)
+    return value
 
 
 def merge_options(config: Config, options: dict) -> None:

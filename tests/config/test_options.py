@@ -1,7 +1,9 @@
-import pytest
-from mmengine.config import Config
+import argparse
 
-from mmkd.config.options import merge_options
+import pytest
+from mmengine.config import Config, DictAction
+
+from mmkd.config.options import ConfigOptions, merge_options
 from mmkd.errors import UserError
 
 
@@ -49,3 +51,40 @@ def test_merge_options_hook_without_a_type_raises_user_error(option, message):
         merge_options(config, {option: [dict(interval=2)] if option == 'custom_hooks' else 2})
     key = option.rpartition('.')[0] or option
     assert str(error.value).startswith(key) and f'expected a type; {message}' in str(error.value)
+
+
+def parse(value, action=ConfigOptions):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=action)
+    return parser.parse_args(['--cfg-options', f'a.b={value}']).cfg_options['a.b']
+
+
+@pytest.mark.parametrize(
+    'value, expected',
+    [
+        ('/my data/a', '/my data/a'),
+        ('/my (old) data/a', '/my (old) data/a'),
+        (" '/my data/a' ", '/my data/a'),
+        ("['traffic light','car']", ['traffic light', 'car']),
+        ('[traffic light , car]', ['traffic light', 'car']),
+        ('(("a b", c), [d  e])', (('a b', 'c'), ['d  e'])),
+        ('"2024"', '2024'),
+        ("['0', '1']", ['0', '1']),
+        ("'0','1'", ['0', '1']),
+        ("Bob's and Al's", "Bob's and Al's"),
+        ('1 2', '1 2'),
+        ('""', ''),
+    ],
+)
+def test_config_options_texts_keep_spaces_and_quoted_numbers(value, expected):
+    assert parse(value) == expected
+
+
+@pytest.mark.parametrize(
+    'value',
+    '1 1.5 1e-3 true None a a=b 1,2 a,b [] () [1,2] (1,2) [(1,2),[a,b],c]'.split()
+    + ['', '(1, 2)', '[ (1, 2) , [a, b] ]', ' 5 ', '"(1, 2)"', '"[a, b]"', '["a", "b"]', "'a'"],
+)
+def test_config_options_other_values_are_those_of_mmengine(value):
+    ours, theirs = parse(value), parse(value, DictAction)
+    assert ours == theirs and type(ours) is type(theirs)
