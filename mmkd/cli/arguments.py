@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmkd.checkpoints.safe_load import trust_pickles
-from mmkd.config.checks import check_library
+from mmkd.config.checks import check_library, check_path
 from mmkd.config.load import config_name, import_modules, load_config
 from mmkd.config.options import ConfigOptions, merge_options
 
@@ -73,8 +73,8 @@ def load_config_from_args(args: argparse.Namespace) -> Config:
     """Return the config that the arguments of ``config_parser`` name.
 
     Raises:
-        UserError: The config does not exist or does not have a model, an option does not fit, or
-            the library of its networks is not installed.
+        UserError: The config does not exist or does not have a model, an option does not fit, the
+            library of its networks is not installed, or ``work_dir`` is not a path.
     """
     config = load_config(args.config)
     options = args.cfg_options or {}
@@ -84,4 +84,5 @@ def load_config_from_args(args: argparse.Namespace) -> Config:
     check_library(config)
     if args.work_dir or config.get('work_dir') is None:
         config.work_dir = args.work_dir or str(Path('work_dirs') / config_name(args.config))
+    check_path('work_dir', config.work_dir)
     return config

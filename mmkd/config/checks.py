@@ -125,11 +125,24 @@ def check_dataloaders(config: Config, *loaders: str) -> None:
         if not isinstance(size, int) or size < 1:
             raise UserError(f'{key}.batch_size={size!r}: expected an integer >= 1')
         for name, root in _data_roots(loader.get('dataset'), f'{key}.dataset'):
+            check_path(name, root)
             if '://' not in root and not Path(root).is_dir():
                 raise UserError(
                     f'{name}={root} does not exist: expected the dataset there; put or link it '
                     'there, or set another data_root'
                 )
+
+
+def check_path(key: str, path: object) -> None:
+    """Check that a path is a text: a command line takes the name ``2024`` for a number.
+
+    Raises:
+        UserError: It is not.
+    """
+    if not isinstance(path, str):
+        raise UserError(
+            f'{key}={path!r}: expected a path (str); on a command line, write {key}="\'{path}\'"'
+        )
 
 
 def check_loops(config: Config) -> None:

@@ -8,6 +8,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 
 from mmkd.checkpoints.load_weights import load_weights
+from mmkd.config.checks import check_path
 from mmkd.config.student import is_distillation, model_config
 from mmkd.distillation.rng import preserve_rng_state
 from mmkd.errors import UserError, is_integer
@@ -31,6 +32,7 @@ def check_load_from(config: Config, resumed_by: str = '--resume') -> None:
     path = config.get('load_from')
     if not path:
         return
+    check_path('load_from', path)
     resume = bool(config.get('resume'))
     if not resume and '://' not in path and not Path(path).is_file():
         raise UserError(f'load_from={path}: expected an existing file; train it, or set another')

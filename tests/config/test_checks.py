@@ -338,3 +338,13 @@ def test_check_class_weights_of_another_length_are_rejected(network, message, di
 )
 def test_check_class_weights_that_fit_are_accepted(network):
     check_class_weights(Config(dict(model=network)))
+
+
+@pytest.mark.parametrize('root', [2024, 1.5, True])
+def test_check_dataloaders_data_root_that_is_no_text_is_rejected(root):
+    config = Config(dict(val_dataloader=dict(dataset=dict(dataset=dict(data_root=root)))))
+    with pytest.raises(UserError) as error:
+        check_dataloaders(config, 'val_dataloader')
+    key = 'val_dataloader.dataset.dataset.data_root'
+    assert str(error.value).startswith(f'{key}={root}: expected a path (str)')
+    assert f'write {key}="\'{root}\'"' in str(error.value)

@@ -107,3 +107,9 @@ def test_check_load_from_keeps_rng(recipe, tmp_path):
     before = torch.get_rng_state()
     check_load_from(config)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_check_load_from_number_is_rejected(recipe):
+    recipe.load_from = 2024
+    with pytest.raises(UserError, match='^load_from=2024: expected a path'):
+        check_load_from(recipe)
