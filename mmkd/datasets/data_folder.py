@@ -33,7 +33,7 @@ def folder_classes(root: str | Path) -> tuple[str, ...]:
     names = Path(root) / 'classes.txt'
     if names.is_file():
         return _read_classes(names)
-    labels = sorted((Path(root) / 'train' / 'labels').glob('*.png'))
+    labels = sorted((Path(root) / 'train' / 'labels').glob('[!.]*.png'))
     if not labels:
         raise UserError(
             f'--data={root}: expected train/images, train/labels, val/images and val/labels with '

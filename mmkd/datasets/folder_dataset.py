@@ -2,6 +2,7 @@ import logging
 import os.path as osp
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 import cv2
 from mmengine.fileio import list_dir_or_file
@@ -20,8 +21,9 @@ class FolderDataset(BaseSegDataset):
     """MMSegmentation's images and labels in two folders, with errors that name the file.
 
     ``img_suffix`` names a format, in any spelling: ``.jpg`` finds ``.JPG`` and ``.jpeg`` too.
-    Images of another format are not read, and the log says so. Each item also has the number of
-    classes, ``num_classes``, for ``mmkd.LoadCheckedAnnotations``.
+    Images of another format are not read, and the log says so. Hidden files and folders are passed
+    over. Each item also has the number of classes, ``num_classes``, for
+    ``mmkd.LoadCheckedAnnotations``.
 
     Raises:
         UserError: A folder is missing or does not hold an image; ``metainfo`` has no classes,
@@ -86,12 +88,14 @@ class FolderDataset(BaseSegDataset):
     def _list_folder(self) -> list[dict]:
         """List the images of all spellings of ``img_suffix``, by path."""
         folder, asked = self.data_prefix['img_path'], self.img_suffix
-        files = list(list_dir_or_file(folder, list_dir=False, recursive=True))
+        files = list_dir_or_file(folder, list_dir=False, recursive=True)
+        files = [file for file in files if not is_hidden(file)]
         spellings = {s for s in map(self._spelling_in, files) if s} - {asked}
         data_list = []
         for self.img_suffix in (asked, *sorted(spellings)):
             data_list += super().load_data_list()
         self.img_suffix = asked
+        data_list = [i for i in data_list if not is_hidden(osp.relpath(i['img_path'], folder))]
         images = {}
         for info in data_list:
             other = images.setdefault(info['seg_map_path'], info['img_path'])
@@ -138,6 +142,14 @@ class FolderDataset(BaseSegDataset):
                 f'{info["img_path"]} or its label {info["seg_map_path"]} cannot be read: '
                 + one_line(error)
             ) from error
+
+
+def is_hidden(file: str | Path) -> bool:
+    """Return whether a relative path names a hidden file, or one in a hidden folder.
+
+    Desktops and notebooks write such ones, for example ``._0.jpg`` or ``.ipynb_checkpoints``.
+    """
+    return any(part.startswith('.') and part != '..' for part in Path(file).parts)
 
 
 def check_known_classes(chosen: Sequence[str] | None, known: Sequence[str] | None) -> None:

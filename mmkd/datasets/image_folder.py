@@ -6,6 +6,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from PIL import Image, UnidentifiedImageError
 
+from mmkd.datasets.folder_dataset import is_hidden
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
 
@@ -17,7 +18,7 @@ _MOST_CLASSES = 64
 
 @DATASETS.register_module()
 class ImageFolder(BaseDataset):
-    """Images without labels: all of a folder and its subfolders, by name.
+    """Images without labels: all of a folder and its subfolders that are not hidden, by name.
 
     ``data_prefix=dict(img_path=...)`` is the folder, below ``data_root``. It must not hold label
     files: images with a palette, or with one channel of at most 64 different values, or of 2 to 64
@@ -35,6 +36,7 @@ class ImageFolder(BaseDataset):
         if not self.data_prefix.get('img_path') or not folder.is_dir():
             raise UserError(f'{key}: expected a folder of images; create it, or set another')
         paths = sorted(p for p in folder.rglob('*') if p.suffix.lower() in _SUFFIXES)
+        paths = [path for path in paths if not is_hidden(path.relative_to(folder))]
         if not paths:
             raise UserError(
                 f'{key}: expected images ({", ".join(_SUFFIXES)}), but it holds none; '

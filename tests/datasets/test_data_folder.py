@@ -31,6 +31,11 @@ def test_folder_classes_are_counted_up_to_the_largest_id(folder):
     assert folder_classes(folder) == ('class_0', 'class_1', 'class_2', 'class_3', 'class_4')
 
 
+def test_folder_classes_hidden_label_files_are_passed_over(folder):
+    (folder / 'train/labels/._0.png').write_bytes(b'no label')
+    assert len(folder_classes(folder)) == 5
+
+
 def test_folder_classes_come_from_classes_txt(folder):
     (folder / 'classes.txt').write_text('soil\ncrop\n\nweed\na\nb\n')
     assert folder_classes(folder) == ('soil', 'crop', 'weed', 'a', 'b')

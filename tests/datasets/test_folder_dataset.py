@@ -22,7 +22,8 @@ def fields(tmp_path):
     def build(**changes) -> FolderDataset:
         prefix = dict(img_path='images', seg_map_path='labels')
         facts = dict(metainfo=dict(classes=('soil', 'crop', 'weed')), data_prefix=prefix)
-        return FolderDataset(data_root=str(tmp_path), pipeline=PIPELINE, **facts | changes)
+        facts['pipeline'] = PIPELINE
+        return FolderDataset(data_root=str(tmp_path), **facts | changes)
 
     return build
 
@@ -74,7 +75,7 @@ def test_folder_dataset_long_suffix_in_other_case_is_found(fields, tmp_path):
     for i, suffix in enumerate(['_rgb.TIF', '_rgb.tiff', '_rgb.tif', '_mask.tif']):
         cv2.imwrite(str(tmp_path / 'images/t.tif'), np.zeros((*SIZE, 3), np.uint8))
         (tmp_path / 'images/t.tif').rename(tmp_path / f'images/t{i}{suffix}')
-    names = [info['seg_map_path'] for info in fields(img_suffix='_rgb.tif').load_data_list()]
+    names = [info['seg_map_path'] for info in fields(img_suffix='_rgb.tif', pipeline=[])]
     assert [name.rpartition('/')[2] for name in names] == ['t0.png', 't1.png', 't2.png']
 
 
@@ -123,3 +124,12 @@ def test_folder_dataset_list_of_images_may_have_blank_lines(fields, tmp_path):
 def test_folder_dataset_missing_list_of_images_raises_user_error(fields, tmp_path):
     with pytest.raises(UserError, match=f'dataset.ann_file={tmp_path}/none.txt does not exist'):
         fields(ann_file='none.txt')
+
+
+def test_folder_dataset_hidden_files_and_folders_are_passed_over(fields, tmp_path):
+    (tmp_path / 'images/.ipynb_checkpoints').mkdir()
+    for name in ('.ipynb_checkpoints/0-checkpoint.jpg', '._0.jpg', '.ipynb_checkpoints/0.png'):
+        (tmp_path / 'images' / name).write_bytes(b'no image')
+    data = fields()
+    found = [data[i]['img_path'].removeprefix(f'{tmp_path}/') for i in range(len(data))]
+    assert found == ['images/0.jpg', 'images/1.jpg']

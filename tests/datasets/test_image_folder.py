@@ -38,6 +38,13 @@ def test_image_folder_lists_images_of_all_subfolders_by_name(tmp_path):
     assert len(build(tmp_path, indices=[0, 2])) == 2
 
 
+def test_image_folder_passes_over_hidden_files_and_folders(tmp_path):
+    for name in ('a.jpg', '.ipynb_checkpoints/a-checkpoint.jpg'):
+        save(tmp_path / name)
+    (tmp_path / '._a.jpg').write_bytes(b'no image')
+    assert [info['img_path'] for info in build(tmp_path)] == [str(tmp_path / 'a.jpg')]
+
+
 def test_image_folder_accepts_grey_photographs(tmp_path):
     save(tmp_path / 'a.png', 'L')
     assert build(tmp_path)[0]['img'].shape == (20, 30, 3)

@@ -307,6 +307,13 @@ def test_infer_foreign_metadata_raise_user_error(
     assert status == 2 and f'metadata {key}=' in errors and 'Traceback' not in errors
 
 
+def test_infer_find_images_passes_over_hidden_files(tmp_path):
+    for name in ('b.png', '._b.png', 'a.JPG'):
+        (tmp_path / name).touch()
+    found = runpy.run_path(str(ROOT / 'tools/deploy/infer.py'))['find_images'](tmp_path)
+    assert [path.name for path in found] == ['a.JPG', 'b.png']
+
+
 def test_infer_fewer_names_than_classes_raise_user_error(
     logits_file, folder, monkeypatch, capfd, tmp_path
 ):

@@ -286,10 +286,11 @@ def under_its_class(image: np.ndarray, scores: np.ndarray, classes: list[str] | 
 
 
 def find_images(path: Path) -> list[Path]:
-    """The file, or the images of the folder."""
+    """The file, or the images of the folder that are not hidden."""
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
+        found = (file for file in path.iterdir() if file.name[0] != '.')
+        files = sorted(file for file in found if file.suffix.lower() in IMAGES)
     if not files or not files[0].is_file():
         raise ValueError(f'{path}: expected an image, a video or a folder of images')
     return files
