@@ -27,7 +27,8 @@ class FolderDataset(BaseSegDataset):
 
     Raises:
         UserError: A folder is missing or does not hold an image; ``metainfo`` has no classes,
-            unknown ones or one twice; two images have one label; or a file cannot be read.
+            unknown ones or one twice; two images have one label; an image that ``ann_file`` lists,
+            or a label that the pipeline reads, does not exist; or a file cannot be read.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -81,9 +82,25 @@ class FolderDataset(BaseSegDataset):
                 f'dataset.img_suffix={self.img_suffix!r}: expected images *{self.img_suffix} in '
                 f'{self.data_prefix["img_path"]}'
             )
+        self._check_files_exist(data_list)
         for info in data_list:
             info['num_classes'] = len(self.metainfo['classes'])
         return data_list
+
+    def _check_files_exist(self, data_list: Sequence[dict]) -> None:
+        # A training would meet a missing file in its first pass, or in its first validation.
+        expected = {'img_path': f'ann_file={self.ann_file}: expected the images that it lists'}
+        if any(hasattr(step, '_load_seg_map') for step in self.pipeline.transforms):
+            folder = self.data_prefix['seg_map_path']
+            line = f'data_prefix.seg_map_path={folder}: expected a label for each image'
+            expected['seg_map_path'] = line
+        for key, line in expected.items():
+            missing = [info[key] for info in data_list if not osp.isfile(info[key])]
+            if missing:
+                raise UserError(
+                    f'dataset.{line}; {len(missing)} of {len(data_list)} do not exist, such as '
+                    f'{missing[0]}: add them, or list in ann_file what is there'
+                )
 
     def _list_folder(self) -> list[dict]:
         """List the images of all spellings of ``img_suffix``, by path."""

@@ -126,6 +126,27 @@ def test_folder_dataset_missing_list_of_images_raises_user_error(fields, tmp_pat
         fields(ann_file='none.txt')
 
 
+def test_folder_dataset_missing_label_raises_user_error_before_it_is_read(fields, tmp_path):
+    (tmp_path / 'labels/1.png').unlink()
+    message = 'seg_map_path=.*/labels: expected a label for each image; 1 of 2 .* as .*/1.png: add'
+    with pytest.raises(UserError, match=message):
+        fields()
+    (tmp_path / 'list.txt').write_text('0\n')
+    assert len(fields(ann_file='list.txt')) == 1
+
+
+def test_folder_dataset_pipeline_without_labels_needs_none(fields, tmp_path):
+    (tmp_path / 'labels/1.png').unlink()
+    assert len(fields(pipeline=PIPELINE[:1])) == 2
+
+
+def test_folder_dataset_missing_image_of_list_raises_user_error(fields, tmp_path):
+    (tmp_path / 'list.txt').write_text('0\n1.jpg\n')
+    message = r'ann_file=.*: expected the images that it lists; 1 of 2 .* as .*/1.jpg.jpg: add'
+    with pytest.raises(UserError, match=message):
+        fields(ann_file='list.txt')
+
+
 def test_folder_dataset_hidden_files_and_folders_are_passed_over(fields, tmp_path):
     (tmp_path / 'images/.ipynb_checkpoints').mkdir()
     for name in ('.ipynb_checkpoints/0-checkpoint.jpg', '._0.jpg', '.ipynb_checkpoints/0.png'):
