@@ -307,6 +307,36 @@ def test_infer_foreign_metadata_raise_user_error(
     assert status == 2 and f'metadata {key}=' in errors and 'Traceback' not in errors
 
 
+@pytest.mark.parametrize('height, width', [(2980, 4000), (501, 331), (7, 2000), (1, 1), (96, 128)])
+def test_infer_box_of_the_whole_image_is_the_whole_image(tmp_path, height, width):
+    """Sizes are rounded to pixels, so an image's two scales differ."""
+    rows = max(1, round(height * min(96 / height, 128 / width)))
+    columns = max(1, round(width * min(96 / height, 128 / width)))
+    outputs = dict(boxes=np.float32([[[0, 0, columns, rows]]]), scores=np.float32([[[0.9]]]))
+    tensors = {key: onnx.numpy_helper.from_array(value) for key, value in outputs.items()}
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node('Constant', [], [key], value=value)
+            for key, value in tensors.items()
+        ],
+        'detector',
+        [onnx.helper.make_tensor_value_info('images', kind, [1, 3, 96, 128])],
+        [onnx.helper.make_tensor_value_info(k, kind, v.shape) for k, v in outputs.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 18)])
+    model.ir_version = 9
+    facts = dict(task='detection', size=[96, 128], classes=['a'], palette=None, rgb=True)
+    facts |= dict(mean=[0, 0, 0], std=[255, 255, 255], pad_value=0)
+    onnx.helper.set_model_props(model, dict(mmkd=json.dumps(facts)))
+    onnx.save(model, tmp_path / 'a.onnx')
+    infer = runpy.run_path(str(ROOT / 'tools/deploy/infer.py'))
+    image = np.zeros((height, width, 3), np.uint8)
+    result = infer['Model'](str(tmp_path / 'a.onnx'))([image])[0]
+    ((box, _, _),) = infer['boxes_of'](result, (height, width), 0.5, 0.5)
+    assert box == pytest.approx([0, 0, width, height], rel=1e-5)
+
+
 def test_infer_find_images_passes_over_hidden_files(tmp_path):
     for name in ('b.png', '._b.png', 'a.JPG'):
         (tmp_path / name).touch()

@@ -137,6 +137,7 @@ class Model:
         if self.facts['task'] == 'detection':
             x = y = min(x, y)
         size = (max(1, round(image.shape[1] * x)), max(1, round(image.shape[0] * y)))
+        x, y = size[0] / image.shape[1], size[1] / image.shape[0]  # whole pixels were rounded to
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         mean, std = (
             np.float32(self.facts[k])[:: -1 if self.facts['rgb'] else 1] for k in ('mean', 'std')
