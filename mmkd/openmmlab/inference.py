@@ -48,15 +48,16 @@ def load_student(
 
     ``load_student('work_dirs/segformer_fastscnn_freq')('street.png')['predictions']`` are the
     labels (H, W) of an image; see the documentation of the inferencer. For a distillation it is the
-    student. Teachers and baselines load in the same way.
+    student. Teachers and baselines load in the same way. Images are loaded as in a test, or as in
+    validation if the config does not have ``test_dataloader``.
 
     Args:
         work_dir: Holds ``best.pth``, and ``student.py`` or the config that MMEngine copies there.
         device: Such as ``cpu`` or ``cuda:1``; the default is a GPU if there is one.
 
     Raises:
-        UserError: The folder does not hold a trained network, its files do not fit each other, or
-            the device is not there.
+        UserError: The folder does not hold a trained network, its files do not fit each other, its
+            config has neither test nor validation data, or the device is not there.
     """
     try:
         torch.empty(0, device=device)
@@ -65,7 +66,7 @@ def load_student(
             f'device={device!r}: expected cpu, or a GPU that PyTorch finds, such as cuda:0; it '
             f'finds {torch.cuda.device_count()}'
         ) from None
-    config = _own_images(student_config(load_work_dir_config(work_dir)))
+    config = _own_images(student_config(load_work_dir_config(work_dir)), work_dir)
     # Pure Python configs need no default scope.
     scope = config.get('default_scope') or type_library(config.model.type)
     if scope not in _INFERENCERS:
@@ -100,14 +101,20 @@ def build_network(config: Config) -> nn.Module:
     return network
 
 
-def _own_images(config: Config) -> Config:
+def _own_images(config: Config, work_dir: str | Path) -> Config:
     """Return the config with a test pipeline that loads image files without annotations."""
-    dataset = innermost_dataset(config.test_dataloader.dataset)
-    config.test_dataloader.dataset = dataset  # the inferencer reads its pipeline
+    loader = config.get('test_dataloader') or config.get('val_dataloader')
+    if not loader:
+        raise UserError(
+            f'{work_dir}: test_dataloader=None: expected a pipeline of images; set test_dataloader '
+            "in the folder's config"
+        )
+    dataset = innermost_dataset(loader.dataset)
     loaders = {'RenderStreet': 'LoadImageFromFile'}
     dataset.pipeline = [
         dict(step, type=loaders.get(type_name(step['type']), step['type']))
         for step in dataset.pipeline
         if type_name(step['type']) not in ('LoadAnnotations', 'LoadCheckedAnnotations')
     ]
+    config.test_dataloader = dict(loader, dataset=dataset)  # the inferencer reads its pipeline
     return config

@@ -59,6 +59,19 @@ def test_load_student_predicts_image_without_label(tmp_path, image):
     assert mmkd.load_student(tmp_path, device='cpu')(image)['predictions'].shape == (64, 96)
 
 
+def test_load_student_without_test_data_loads_images_as_in_validation(work_dir, tmp_path, image):
+    expected = mmkd.load_student(work_dir, device='cpu')(image)['predictions']
+    config = Config.fromfile(work_dir / 'student.py')
+    config.test_dataloader = config.test_cfg = config.test_evaluator = None
+    config.dump(tmp_path / 'student.py')
+    shutil.copy(work_dir / 'best.pth', tmp_path)
+    assert np.array_equal(mmkd.load_student(tmp_path, device='cpu')(image)['predictions'], expected)
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    config.dump(tmp_path / 'student.py')
+    with pytest.raises(UserError, match='test_dataloader=None: expected a pipeline of images; set'):
+        mmkd.load_student(tmp_path, device='cpu')
+
+
 @pytest.mark.parametrize(
     'wrap',
     [
