@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
+from mmkd.datasets.load_checked_annotations import is_stretched
 from mmkd.errors import UserError
 
 IGNORED = 255
@@ -64,15 +65,20 @@ def _read_label(path: Path) -> np.ndarray:
     """Return the ids (H, W) of a label map, as training reads them."""
     try:
         label = Image.open(path)
-        if label.mode in ('L', 'P', '1'):  # a palette's indices are the ids
+        # A palette's indices are the ids.
+        if label.mode in ('L', 'P', '1') and not is_stretched(label):
             return np.asarray(label)
     except (OSError, SyntaxError, ValueError):  # what Pillow raises of damaged bytes
         raise UserError(
             f'{path}: expected a PNG label map, but it cannot be read; replace it'
         ) from None
     raise UserError(
-        f'{path}: expected a PNG of one channel of 8 bits that holds class ids; it has the mode '
-        f'{label.mode}, so convert its colours to ids'
+        f'{path}: expected a PNG of one channel of 8 bits that holds class ids; it has '
+        + (
+            'fewer bits: save it with 8'
+            if label.mode == 'L'
+            else f'the mode {label.mode}, so convert its colours to ids'
+        )
     )
 
 

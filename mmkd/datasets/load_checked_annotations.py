@@ -21,8 +21,9 @@ class LoadCheckedAnnotations(LoadAnnotations):
     ignored.
 
     Raises:
-        UserError: The file is missing or damaged, has another size than the image, or holds an
-            unknown class id; or the dataset does not give ``num_classes``.
+        UserError: The file is missing or damaged, is grey with 2 or 4 bits a pixel, has another
+            size than the image, or holds an unknown class id; or the dataset does not give
+            ``num_classes``.
     """
 
     def transform(self, results: dict) -> dict:
@@ -34,13 +35,18 @@ class LoadCheckedAnnotations(LoadAnnotations):
             )
         try:
             file = Image.open(io.BytesIO(fileio.get(path, backend_args=self.backend_args)))
-            mode = file.mode
+            mode, stretched = file.mode, is_stretched(file)
             results = super().transform(results)
         except Exception as error:  # damaged bytes make a decoder raise almost anything
             reason = one_line(error)
             raise UserError(f'label {path} cannot be read: {reason}') from None
         if mode[0] in 'IF':  # would be truncated to 8 bits
             raise UserError(f'label {path} has the mode {mode}: expected one channel of 8 bits')
+        if stretched:
+            raise UserError(
+                f'label {path} has less than 8 bits a pixel: expected 8, because its ids are read '
+                'as shades from 0 to 255; save it with 8 bits'
+            )
         label = results['gt_seg_map']
         if 1 in file.size and label.size == math.prod(file.size):
             # MMSegmentation squeezes away a height or width of 1.
@@ -59,3 +65,13 @@ class LoadCheckedAnnotations(LoadAnnotations):
                 f'expected 0 to {classes - 1 + shift}, or 255, which is ignored'
             )
         return results
+
+
+def is_stretched(image: Image.Image) -> bool:
+    """Return whether decoders multiply an image's values: a grey PNG's of 2 or 4 bits to 0..255.
+
+    Args:
+        image: As ``Image.open`` returns it.
+    """
+    codings = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]
+    return any(part in ('L;2', 'L;4') for coding in codings for part in coding)

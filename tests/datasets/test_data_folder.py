@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from grey_png import write_grey_png
 from PIL import Image
 
 from mmkd.config.load import load_config
@@ -29,6 +30,12 @@ def folder(tmp_path):
 
 def test_folder_classes_are_counted_up_to_the_largest_id(folder):
     assert folder_classes(folder) == ('class_0', 'class_1', 'class_2', 'class_3', 'class_4')
+
+
+def test_folder_classes_labels_of_few_bits_are_an_error(folder):
+    write_grey_png(folder / 'train/labels/0.png', np.full((90, 120), 3), 2)
+    with pytest.raises(UserError, match='0.png: expected a PNG of one channel of 8 bits .*: save'):
+        folder_classes(folder)
 
 
 def test_folder_classes_hidden_label_files_are_passed_over(folder):

@@ -1,8 +1,10 @@
 import cv2
 import numpy as np
 import pytest
+from grey_png import write_grey_png
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from mmkd.errors import UserError
 from mmkd.registry import TRANSFORMS
@@ -108,3 +110,22 @@ def test_load_checked_annotations_any_bytes_raise_user_error_with_file(tmp_path,
         assert f'label {path} ' in str(error)
     else:
         assert label.shape == SHAPE and set(label.ravel()) <= {*range(11), 255}
+
+
+@pytest.mark.parametrize('bits', [2, 4])
+def test_load_checked_annotations_few_bits_a_pixel_are_rejected(tmp_path, bits):
+    """Decoders make 255, which is ignored, of the largest id."""
+    label = np.zeros(SHAPE, np.uint8)
+    label[0] = 2**bits - 1
+    write_grey_png(tmp_path / 'a.png', label, bits)
+    with pytest.raises(UserError, match='a.png has less than 8 bits a pixel: expected 8, .*; save'):
+        load(tmp_path / 'a.png', num_classes=16)
+
+
+def test_load_checked_annotations_one_bit_a_pixel_and_a_small_palette_load(tmp_path):
+    label = np.resize(np.uint8([0, 1, 1]), SHAPE)
+    write_grey_png(tmp_path / 'a.png', label, 1)
+    assert np.array_equal(load(tmp_path / 'a.png'), label)
+    image = Image.fromarray(label).convert('P')
+    image.save(tmp_path / 'a.png', bits=2)
+    assert np.array_equal(load(tmp_path / 'a.png'), np.asarray(image))
