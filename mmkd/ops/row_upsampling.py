@@ -26,6 +26,7 @@ from mmkd.errors import UserError
 # Values of one piece. On a CPU a piece and its gradient fit the second-level cache; a GPU needs
 # large pieces to be busy.
 _CPU_PIECE, _GPU_PIECE = 2**18, 2**24
+_WHOLE = ('none', 'ieee')  # fp32_precision of products that are not shortened
 
 PieceLoss = Callable[[int, slice, Tensor], tuple[Tensor, Tensor | None]]
 """``(n, rows, pixels) -> (sum, gradient)``: the loss of rows (R, C, W) of image ``n``, summed, and
@@ -150,21 +151,24 @@ def with_gradient(value: Tensor, maps: Tensor, gradient: Tensor | None) -> Tenso
 @contextmanager
 def plain_arithmetic(device: torch.device) -> Iterator[None]:
     """Compute the body without autograd, autocast and shortened (TF32, bfloat16) products."""
-    # PyTorch has two ways to set this. Its older functions fail once the newer way is used; the
-    # newer way also works after them.
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
-    precisions = [backend.fp32_precision for backend in backends]
-    shortened = [
-        pair for pair in zip(backends, precisions, strict=True) if pair[1] not in ('none', 'ieee')
-    ]
+    try:
+        precision, backends = torch.get_float32_matmul_precision(), ()
+    except RuntimeError:  # set in the newer way, since PyTorch 2.9, which does not mix with this one
+        precision = 'highest'
+        backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    shortened = [(b, b.fp32_precision) for b in backends if b.fp32_precision not in _WHOLE]
+    if precision != 'highest':
+        torch.set_float32_matmul_precision('highest')
     for backend, _ in shortened:
         backend.fp32_precision = 'ieee'
     try:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
-        for backend, precision in shortened:
-            backend.fp32_precision = precision
+        if precision != 'highest':
+            torch.set_float32_matmul_precision(precision)
+        for backend, before in shortened:
+            backend.fp32_precision = before
 
 
 class _KnownGradient(torch.autograd.Function):
