@@ -206,7 +206,7 @@ def main() -> None:
         )
     write_atomically(out, text.encode())
     print('\n'.join(choice.reasons))
-    print(f'wrote {out}; to train it again: mmkd train {shlex.quote(str(out))}', flush=True)
+    print(f'wrote {out}; this trains it: mmkd train {shlex.quote(str(out))}', flush=True)
     if not args.write_only:
         from mmkd.cli import train
 
