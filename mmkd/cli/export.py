@@ -64,16 +64,17 @@ def check_args(args: argparse.Namespace, config: Config) -> None:
         return
     if args.int8 and args.format != 'onnx':
         raise UserError('--int8: expected --format onnx')
-    if args.int8 and 'train_dataloader' not in config:
+    if args.int8 and not config.get('train_dataloader'):
         raise UserError(
             f'--int8: expected a train_dataloader in {args.config} for calibration; give the '
             'config that trained the network'
         )
     if args.int8:
         check_dataloaders(config, 'train_dataloader')
-    if args.evaluate or not args.size:
-        if 'test_dataloader' not in config:
-            raise UserError(f'{args.config}: expected a test_dataloader; give --size H W')
+    if args.evaluate or args.int8 or not args.size:
+        if not config.get('test_dataloader'):
+            hint = 'leave out --evaluate and --int8' if args.size else 'give --size H W'
+            raise UserError(f'{args.config}: expected a test_dataloader; {hint}')
         check_dataloaders(config, 'test_dataloader')
 
 

@@ -100,7 +100,7 @@ def export_metadata(
 ) -> dict:
     """Return what a caller of the file must know; see tools/deploy/infer.py."""
     metainfo = {}
-    if 'test_dataloader' in config:
+    if config.get('test_dataloader'):
         metainfo = DATASETS.build(dict(config.test_dataloader.dataset, lazy_init=True)).metainfo
     return dict(
         task=_TASKS[outputs],

@@ -540,6 +540,22 @@ def test_export_conflicting_options_raise_user_error(segmentor, monkeypatch, cap
     assert status == 2 and errors.strip() == f'error: {message}'
 
 
+def test_export_config_without_data_needs_a_size_alone(segmentor, monkeypatch, capfd, tmp_path):
+    config = tmp_path / 'bare.py'
+    parts = [f'{part}_{key} = None' for part in ('train', 'test') for key in ('dataloader', 'cfg')]
+    config.write_text('\n'.join([f"_base_ = '{segmentor[0]}'", *parts, 'test_evaluator = None']))
+    args = [config, segmentor[1], '--out', tmp_path / 'bare.onnx']
+    for options, message in {
+        (): 'expected a test_dataloader; give --size H W',
+        ('--size', 32, 32, '--evaluate'): 'expected a test_dataloader; leave out --evaluate and',
+        ('--size', 32, 32, '--int8'): '--int8: expected a train_dataloader',
+    }.items():
+        status, _, errors = run(monkeypatch, capfd, 'export', *args, *options)
+        assert status == 2 and message in errors
+    status, said, errors = run(monkeypatch, capfd, 'export', *args, '--size', 32, 32)
+    assert status == 0 and 'for 32 x 32 pixels' in said, errors
+
+
 def test_export_safetensors_loads_as_a_checkpoint(segmentor, monkeypatch, capfd, tmp_path):
     out = tmp_path / 'student.safetensors'
     args = [*segmentor, '--format', 'safetensors', '--out', out]
