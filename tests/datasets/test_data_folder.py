@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmkd.config.load import load_config
 from mmkd.datasets.data_folder import folder_classes, folder_dataloaders
+from mmkd.datasets.seeded_sampler import SeededIndex
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
 
@@ -101,7 +102,7 @@ def test_folder_dataloaders_keep_the_configs_sizes_and_read_the_folder(folder, k
     config.merge_from_dict(folder_dataloaders(folder, config))
     assert config[key].batch_size == batch_size
     dataset = DATASETS.build(dict(config[key].dataset, _scope_='mmseg'))
-    item = dataset[0]
+    item = dataset[SeededIndex(0, seed=0, draw=0)]  # enlarged, and cropped
     label = item['data_samples'].gt_sem_seg.data
     assert set(label.unique().tolist()) <= {0, 1, 4, 255}
     if key == 'train_dataloader':
