@@ -1,6 +1,9 @@
+import logging
 from collections.abc import Sequence
 
 from mmdet.datasets import MultiImageMixDataset
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
 
 from mmkd.datasets.seeded_sampler import SeededIndex
 from mmkd.errors import UserError, check_integer, warn_renamed
@@ -57,3 +60,18 @@ class ScheduledMixDataset(MultiImageMixDataset):
         late = isinstance(index, SeededIndex) and index.draw >= self.mix_until_sample
         self.update_skip_type_keys(self.late_skips if late else ())
         return super().__getitem__(index)
+
+
+def warn_of_endless_mixes(dataset: Dataset, samples: int) -> None:
+    """Log a warning for each mix in a dataset that does not end in a training of ``samples``."""
+    if isinstance(dataset, ScheduledMixDataset) and dataset.mix_until_sample >= samples:
+        print_log(
+            f'train_dataloader.dataset.mix_until_sample={dataset.mix_until_sample}: '
+            f'{", ".join(dataset.late_skips)} will not end, because this training draws {samples} '
+            'samples (iterations x batch size x processes); lower it to about 85 % of them',
+            'current',
+            logging.WARNING,
+        )
+    for part in (getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or ())):
+        if part is not None:
+            warn_of_endless_mixes(part, samples)

@@ -1,8 +1,10 @@
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmkd.datasets.scheduled_mix_dataset import warn_of_endless_mixes
 from mmkd.distillation.rng import preserve_rng_state
 from mmkd.distillation.sample_batch import lend_batch
 from mmkd.engine.first_batch import load_first_batch
@@ -32,6 +34,15 @@ class DistillRunner(Runner):
         if hooks is not None:
             hooks = {k: h for k, h in hooks.items() if h is not None or k in _MMENGINES_HOOKS}
         super().register_default_hooks(hooks)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop, and warn of mixes of images that its samples are too few to end."""
+        loop = super().build_train_loop(loop)
+        batch_size = loop.dataloader.batch_size
+        if batch_size is not None:  # None with a batch sampler of another kind
+            samples = loop.max_iters * batch_size * get_world_size()
+            warn_of_endless_mixes(loop.dataloader.dataset, samples)
+        return loop
 
     def _load_batch(self) -> object:
         loader = self._train_dataloader

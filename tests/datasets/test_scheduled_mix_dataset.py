@@ -5,10 +5,11 @@ from itertools import islice
 import pytest
 import torch
 from mmengine.registry import init_default_scope
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
 from mmkd.config.load import load_config
 from mmkd.datasets import SeededIndex, SeededInfiniteSampler
+from mmkd.datasets.scheduled_mix_dataset import warn_of_endless_mixes
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
 
@@ -40,6 +41,14 @@ def test_scheduled_mix_stops_at_the_given_sample(dataset):
 
 def test_scheduled_mix_plain_index_is_mixed(dataset):
     assert shape(dataset[2]) == MIXED
+
+
+@pytest.mark.parametrize('samples, warns', [(LAST, True), (LAST + 1, False)])
+@pytest.mark.parametrize('nested', [False, True])
+def test_mix_that_training_does_not_end_is_a_warning(dataset, logged, samples, warns, nested):
+    warn_of_endless_mixes(ConcatDataset([dataset, dataset.dataset]) if nested else dataset, samples)
+    assert (f'mix_until_sample={LAST}: Mosaic, RandomResize' in logged.text) == warns
+    assert (f'draws {samples} samples' in logged.text) == warns
 
 
 @pytest.mark.parametrize(
