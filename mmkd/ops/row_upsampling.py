@@ -153,7 +153,7 @@ def plain_arithmetic(device: torch.device) -> Iterator[None]:
     """Compute the body without autograd, autocast and shortened (TF32, bfloat16) products."""
     try:
         precision, backends = torch.get_float32_matmul_precision(), ()
-    except RuntimeError:  # set in the newer way, since PyTorch 2.9, which does not mix with this one
+    except RuntimeError:  # set in the newer way (PyTorch 2.9), which does not mix with it
         precision = 'highest'
         backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
     shortened = [(b, b.fp32_precision) for b in backends if b.fp32_precision not in _WHOLE]
