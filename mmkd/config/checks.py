@@ -48,6 +48,7 @@ _SECTIONS = (
     'default_hooks',
     'env_cfg',
     'randomness',
+    'visualizer',
 )
 
 
@@ -90,10 +91,12 @@ def check_sections(config: Config) -> None:
             raise UserError(f'custom_hooks.{i}={hook!r}: expected a type; add it')
     if is_distillation(config) and not isinstance(config.model.get('student'), dict):
         raise UserError(f'model.student={config.model.get("student")!r}: expected a dict')
-    for key in ('mp_cfg', 'dist_cfg'):
-        part = (config.get('env_cfg') or {}).get(key)
+    for key, part in _inner_sections(config):
         if not isinstance(part, dict | None):
-            raise UserError(f'env_cfg.{key}={part!r}: expected a dict')
+            raise UserError(f'{key}={part!r}: expected a dict')
+    scope = config.get('default_scope')
+    if not isinstance(scope, str | None):
+        raise UserError(f'default_scope={scope!r}: expected the name of a library, such as mmseg')
     # MMEngine reads it last, after a missing teacher has already trained.
     allowed = list(inspect.signature(Runner.set_randomness).parameters)[1:]
     for key in config.get('randomness') or {}:
@@ -102,6 +105,13 @@ def check_sections(config: Config) -> None:
     seed = (config.get('randomness') or {}).get('seed')
     if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
         raise UserError(f'randomness.seed={seed!r}: expected an integer from 0 to {2**32 - 1}')
+
+
+def _inner_sections(config: Config) -> Iterator[tuple[str, object]]:
+    """Yield the parts of sections that are dicts too, by key."""
+    for section in ('env_cfg', 'train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for key in ('mp_cfg', 'dist_cfg', 'dataset', 'sampler', 'batch_sampler'):
+            yield f'{section}.{key}', (config.get(section) or {}).get(key)
 
 
 def check_dataloaders(config: Config, *loaders: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from mmdet.models import RetinaHead, SingleStageDetector
 from mmengine.model import revert_sync_batchnorm
 from mmseg.models import BaseSegmentor
+from mmseg.models.decode_heads import Mask2FormerHead, MaskFormerHead, PointHead
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -61,12 +62,19 @@ class DeployedSegmentor(ExportModel):
     Labels are uint8, or int32 if there are more than 256 classes.
 
     Raises:
-        UserError: The network's test mode slides over an image.
+        UserError: The network's test mode slides over an image, or its head does not return a map.
     """
 
     def __init__(
         self, network: BaseSegmentor, preprocessing: Preprocessing | None, argmax: bool = False
     ) -> None:
+        head = network.decode_head
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        if isinstance(head, Mask2FormerHead | MaskFormerHead | PointHead):
+            raise UserError(
+                f'decode_head.type={type(head).__name__}: expected a head that returns a map of '
+                'logits, such as SegformerHead; distil into a student with such a head'
+            )
         mode = network.test_cfg.get('mode', 'whole')
         if mode != 'whole':
             raise UserError(f"model.test_cfg.mode={mode!r}: expected 'whole' for an export")

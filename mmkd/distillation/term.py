@@ -71,6 +71,12 @@ class Term(nn.Module):
         self._loss_text = f'{kind.__module__}.{kind.__qualname__}({dict(arguments)})'
         for side, taps in (('student', self.student_taps), ('teacher', self.compared_taps)):
             _check_takes_attention(self.loss, side, taps)
+        attention = next((tap for tap in self.student_taps if tap.reads_attention), None)
+        if attention is not None and adapter is not None:
+            raise UserError(
+                f'adapter={adapter}: expected none with the student tap {str(attention)!r}, which '
+                'yields attention; leave it out'
+            )
         # Arguments after the two features: labels, and the values of further taps.
         arguments = list(inspect.signature(self.loss.forward).parameters)[2:]
         self.takes_labels = 'labels' in arguments

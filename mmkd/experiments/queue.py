@@ -107,7 +107,12 @@ def run_all(
                     record = load_record(run.folder)
                     result = f'{run.metric} {record.scores(run.metric)[-1][1]:.4g}'
                 else:
-                    failures[run] = failure(run.folder)
+                    ended = training.process.returncode == 0
+                    failures[run] = (
+                        f'no validation reported {run.metric} ({run.folder / _LOG})'
+                        if ended and not load_record(run.folder).scores(run.metric)
+                        else failure(run.folder)
+                    )
                     clock.forget(run)
                     result = f'FAILED: {failures[run]}'
                 left = len(waiting) + len(active)

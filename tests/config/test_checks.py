@@ -125,9 +125,20 @@ def test_check_visualizer_takes_a_backend_of_the_configs_library():
         del VISBACKENDS.module_dict['OwnBackend']
 
 
-def test_check_sections_env_cfg_has_dicts(recipe):
-    recipe.env_cfg.mp_cfg = 3
-    with pytest.raises(UserError, match='env_cfg.mp_cfg=3: expected a dict'):
+@pytest.mark.parametrize(
+    'key',
+    ['env_cfg.mp_cfg', 'train_dataloader.dataset', 'val_dataloader.sampler', 'visualizer'],
+)
+def test_check_sections_of_another_type_are_rejected(recipe, key):
+    check_sections(recipe)
+    recipe.merge_from_dict({key: 3})
+    with pytest.raises(UserError, match=f'^{key}=3: expected a dict'):
+        check_sections(recipe)
+
+
+def test_check_sections_default_scope_is_a_name(recipe):
+    recipe.default_scope = 3
+    with pytest.raises(UserError, match='default_scope=3: expected the name of a library'):
         check_sections(recipe)
 
 

@@ -168,6 +168,23 @@ def test_export_model_unsupported_network_raises_user_error(student, detector):
 
 
 @pytest.mark.parametrize(
+    'config, head',
+    [
+        ('mmseg::mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py', 'Mask2FormerHead'),
+        ('mmseg::maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py', 'MaskFormerHead'),
+        ('mmseg::point_rend/pointrend_r50_4xb2-80k_cityscapes-512x1024.py', 'PointHead'),
+    ],
+)
+def test_export_model_head_without_a_map_raises_user_error(config, head):
+    model = load_config(config).model
+    model.pretrained = model.backbone.init_cfg = None
+    with torch.device('meta'):
+        network = build(model)
+    with pytest.raises(UserError, match=f'decode_head.type={head}: expected a head that returns'):
+        make_export_model(network)
+
+
+@pytest.mark.parametrize(
     'size', [(None, 1), (1, None), (None, 3), (5, None), [2, 3], (3, 3), 4, (1, 2), (None, None), 1]
 )
 def test_adaptive_pooling_every_form_equals_pytorch(size):

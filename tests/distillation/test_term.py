@@ -37,3 +37,10 @@ def test_term_attention_given_to_a_loss_of_features_is_rejected(loss, side):
 def test_term_attention_given_to_a_loss_of_attention_is_accepted(loss):
     term = build_term('blocks', dict(student=ATTENTION, teacher=ATTENTION, loss=loss))
     assert term.compared_taps[0].reads_attention
+
+
+def test_term_adapter_for_a_student_attention_is_rejected():
+    taps = dict(student=ATTENTION, teacher=ATTENTION, loss=GRAPH)
+    with pytest.raises(UserError, match='adapter=.*: expected none with the student tap'):
+        build_term('blocks', dict(taps, adapter=dict(type='Conv2d', kernel_size=1)))
+    build_term('blocks', dict(taps, teacher='backbone[0]', adapter=None))

@@ -92,6 +92,21 @@ def test_run_all_parallel_trainings_have_a_gpu_each(tmp_path, monkeypatch):
     ]
 
 
+def test_run_all_detector_that_finds_nothing_says_which_score_is_missing(tmp_path):
+    config = tmp_path / 'blind.py'
+    config.write_text(
+        f"_base_ = '{ROOT}/configs/students/retinanet_r18half_streets.py'\n"
+        'model = dict(test_cfg=dict(score_thr=1.1))\n'
+        'train_cfg = dict(max_iters=1, val_interval=1)\n'
+        'loader = dict(batch_size=1, num_workers=0, dataset=dict(length=1))\n'
+        'train_dataloader = val_dataloader = loader\n'
+    )
+    (run,) = plan_runs([str(config)], [0], [], tmp_path)
+    run.note()
+    failures = run_all([run], jobs=1, launcher='none', echo=lambda line: None)
+    assert failures[run] == f'no validation reported {run.metric} ({run.folder}/train.log)'
+
+
 @pytest.mark.parametrize(
     'config, checkpoint, message',
     [
