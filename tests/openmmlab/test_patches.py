@@ -92,16 +92,19 @@ def test_mmdetection_boxes_of_half_precision_outputs_are_not_rounded(dtype):
     torch.testing.assert_close(found.scores, expected.scores)
 
 
-@HALVES
-@pytest.mark.usefixtures('_mmdet_scope')
-def test_yolox_trains_on_boxes_that_half_precision_does_not_round(dtype):
-    head = YOLOXHead(
+@pytest.fixture
+def yolox(_mmdet_scope) -> YOLOXHead:
+    return YOLOXHead(
         num_classes=1,
         in_channels=4,
         strides=[8],
         train_cfg=dict(assigner=dict(type='SimOTAAssigner')),
         test_cfg=ConfigDict(score_thr=0.1, nms=dict(type='nms', iou_threshold=0.5)),
     )
+
+
+@HALVES
+def test_yolox_trains_on_boxes_that_half_precision_does_not_round(yolox, dtype):
     generator = torch.Generator().manual_seed(0)
     outputs = [[torch.randn(1, n, 1, 128, generator=generator)] for n in (1, 4, 1)]
     # Boxes that overlap the truth: dx, dy and the logarithms of width and height, in strides.
@@ -115,7 +118,7 @@ def test_yolox_trains_on_boxes_that_half_precision_does_not_round(dtype):
     def box_loss_and_gradient(dtype):
         with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
             levels = [in_type(output, dtype) for output in outputs]
-            value = head.loss_by_feat(*levels, [truth], [META])['loss_bbox']
+            value = yolox.loss_by_feat(*levels, [truth], [META])['loss_bbox']
         return value.detach(), torch.autograd.grad(value, levels[1][0])[0].float()
 
     expected, found = box_loss_and_gradient(torch.float32), box_loss_and_gradient(dtype)
@@ -125,19 +128,12 @@ def test_yolox_trains_on_boxes_that_half_precision_does_not_round(dtype):
 
 
 @HALVES
-@pytest.mark.usefixtures('_mmdet_scope')
-def test_yolox_boxes_of_half_precision_outputs_are_not_rounded(dtype):
-    head = YOLOXHead(
-        num_classes=1,
-        in_channels=4,
-        strides=[8],
-        test_cfg=ConfigDict(score_thr=0.1, nms=dict(type='nms', iou_threshold=0.5)),
-    )
+def test_yolox_boxes_of_half_precision_outputs_are_not_rounded(yolox, dtype):
     outputs = [torch.full((1, channels, 1, 128), -20.0) for channels in (1, 4, 1)]
     outputs[0][..., 120] = outputs[2][..., 120] = 5.0
     outputs[1][..., 120] = torch.tensor([0.15625, 0.5, 0.25, 0.25])[:, None]
     expected, found = (
-        head.predict_by_feat(
+        yolox.predict_by_feat(
             *([output.to(kind)] for output in outputs), batch_img_metas=[META], rescale=False
         )[0]
         for kind in (torch.float32, dtype)
