@@ -1,7 +1,7 @@
 """Train a teacher, a baseline and a distilled student on StreetScenes, and compare them.
 
-The three trainings run by tools/train.py, and take about 25 minutes on two CPU cores. Finished runs
-are not repeated. The result is a table and a picture of one street as all three see it.
+The three trainings run by tools/train.py, and take minutes each on a CPU. Finished runs are not
+repeated. The result is a table and a picture of one street as all three see it.
 """
 
 import argparse
