@@ -239,10 +239,10 @@ def test_docs_configs_build(page, name, folder, random_checkpoints):
 @pytest.fixture
 def trained(folder) -> None:
     """What a run leaves in its work dir, and an image."""
-    config = student_config(load_config('configs/segformer_fastscnn_freq.py'))
+    config = student_config(load_config('configs/efficientnet_vmamba_pkd.py'))
     config.dump('student.py')
     torch.save(dict(state_dict=MODELS.build(config.model).state_dict(), meta={}), 'best.pth')
-    shutil.copytree('.', 'work_dirs/segformer_fastscnn_freq')
+    shutil.copytree('.', 'work_dirs/efficientnet_vmamba_pkd')
     cv2.imwrite('street.jpg', render_street(6, 'val', size=(96, 128)).image)
 
 
