@@ -14,6 +14,9 @@ import torch
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'
 
+# Before onnxruntime is imported: see mmkd/deploy/__init__.py.
+os.environ['ORT_DISABLE_TELEMETRY'] = '1'
+
 from hypothesis import settings
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger

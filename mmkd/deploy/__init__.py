@@ -1,7 +1,12 @@
 """Export students to files that run without training code; needs ``pip install 'mmkd[deploy]'``."""
 
+import os
+
 from mmkd.requirements import check_requirements
 
+# onnxruntime 1.31.1 starts a thread that reports usage when it is imported. A data worker that is
+# forked beside that thread can wait for ever.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 check_requirements(
     {
         'onnx': ('1.17', 'onnx==1.23.2'),
