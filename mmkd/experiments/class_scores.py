@@ -2,7 +2,8 @@
 
 import copy
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mmengine.runner import Runner
@@ -30,6 +31,23 @@ def class_scores(summaries: Iterable[Summary]) -> dict[str, dict[str, dict[int, 
             for name, value in _of_run(run).items():
                 scores.setdefault(summary.name, {}).setdefault(name, {})[run.seed] = value
     return scores
+
+
+def paired_differences(
+    scores: Mapping[str, Mapping[str, Mapping[int, float]]], name: str, other: str
+) -> dict[str, list[float]]:
+    """Return the differences of two configs by class, one for each seed that has both values.
+
+    Args:
+        scores: As ``class_scores`` returns them.
+        name, other: The configs: ``name`` minus ``other``.
+    """
+    found = {}
+    for label, own in scores.get(name, {}).items():
+        others = scores.get(other, {}).get(label, {})
+        gaps = [value - others[seed] for seed, value in own.items() if seed in others]
+        found[label] = [gap for gap in gaps if not math.isnan(gap)]
+    return found
 
 
 def check_class_scores(runs: Iterable[Run]) -> None:

@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 
+from mmkd.experiments.class_scores import paired_differences  # noqa: E402
 from mmkd.experiments.record import RunRecord, load_record  # noqa: E402
 from mmkd.experiments.summary import Summary, baseline, other_metrics  # noqa: E402
 
@@ -129,10 +130,7 @@ def _by_dataset(
     """Return the differences of common seeds, by dataset and class."""
     found: dict[str, dict[str, list[float]]] = {}
     several = '/' in summary.runs[0].metric  # then the classes are named ``prefix/class``
-    for name, scores in class_scores.get(summary.name, {}).items():
-        others = class_scores.get(other.name, {}).get(name, {})
-        pairs = [(scores[seed], others[seed]) for seed in scores if seed in others]
-        differences = [own - other for own, other in pairs if math.isfinite(own - other)]
+    for name, differences in paired_differences(class_scores, summary.name, other.name).items():
         if differences:
             dataset, _, label = name.partition('/') if several else ('', '', name)
             found.setdefault(dataset, {})[label] = differences

@@ -103,15 +103,15 @@ def run_all(
                     continue
                 training.lock.close()
                 del active[run]
-                if training.process.returncode == 0 and is_finished(run):
-                    record = load_record(run.folder)
-                    result = f'{run.metric} {record.scores(run.metric)[-1][1]:.4g}'
+                ended = training.process.returncode == 0
+                scores = load_record(run.folder).scores(run.metric)
+                if ended and is_finished(run):
+                    result = f'{run.metric} {scores[-1][1]:.4g}'
                 else:
-                    ended = training.process.returncode == 0
                     failures[run] = (
-                        f'no validation reported {run.metric} ({run.folder / _LOG})'
-                        if ended and not load_record(run.folder).scores(run.metric)
-                        else failure(run.folder)
+                        failure(run.folder)
+                        if scores or not ended
+                        else f'no validation reported {run.metric} ({run.folder / _LOG})'
                     )
                     clock.forget(run)
                     result = f'FAILED: {failures[run]}'

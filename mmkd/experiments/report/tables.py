@@ -5,6 +5,7 @@ from html import escape
 from math import nan
 from statistics import mean
 
+from mmkd.experiments.class_scores import paired_differences
 from mmkd.experiments.report.markup import dot, named, signed
 from mmkd.experiments.summary import Summary, baseline, decimals
 from mmkd.experiments.tables import format_interval, format_mean_std
@@ -141,12 +142,8 @@ def _class_gaps(
 ) -> dict[str, float]:
     """Return the mean difference of each class to the baseline, NaN where no seed has both."""
     other = baseline(summary, summaries)
-    against = classes.get(other.name, {}) if other else {}
-    return {
-        name: _known_mean(value - by_seed[seed] for seed, value in own.items() if seed in by_seed)
-        for name, own in classes[summary.name].items()
-        for by_seed in [against.get(name, {})]
-    }
+    found = paired_differences(classes, summary.name, other.name) if other else {}
+    return {name: mean(gaps) if gaps else nan for name, gaps in found.items()}
 
 
 def _class_cell(value: float, gap: float, largest: float) -> str:
