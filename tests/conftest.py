@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import runpy
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'
 
-# Before onnxruntime is imported: see mmkd/deploy/__init__.py.
+# Before onnxruntime is imported: it reports usage and keeps a database in the home folder.
 os.environ['ORT_DISABLE_TELEMETRY'] = '1'
 
 from hypothesis import settings
@@ -139,6 +140,17 @@ def _mmseg_scope(monkeypatch):
             DefaultScope._instance_dict = scopes
 
     monkeypatch.setattr(runpy, 'run_path', run_in_no_scope)
+
+
+@pytest.fixture(autouse=True)
+def _default_sigterm():
+    """Check that SIGTERM still ends a process at once.
+
+    multiprocessing ends the workers of a pool with it, such as those of MMDetection's VOCMetric,
+    and waits for them. A worker that has just started loses a signal that Python handles.
+    """
+    yield
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import argparse
 import math
-import signal
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -67,7 +65,6 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also ends the trainings
     failures = {}
     if not args.report_only:
         runs = plan_runs(

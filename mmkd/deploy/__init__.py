@@ -4,8 +4,8 @@ import os
 
 from mmkd.requirements import check_requirements
 
-# onnxruntime 1.31.1 starts a thread that reports usage when it is imported. A data worker that is
-# forked beside that thread can wait for ever.
+# When onnxruntime 1.31.1 is imported it starts to report usage, from a database that it writes into
+# the home folder.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 check_requirements(
     {

@@ -6,7 +6,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -166,11 +165,6 @@ else:
 """
 
 
-def _start_with_signals(ignore_hangup):
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignore_hangup else signal.SIG_DFL)
-
-
 @pytest.mark.parametrize(
     'case, signals, status, count',
     [
@@ -188,14 +182,15 @@ def test_end_trainings_leaves_no_process(tmp_path, case, signals, status, count)
         (tmp_path / f'{name}.py').write_text(
             f"_base_ = '{ROOT}/configs/students/fast_scnn_streets.py'"
         )
+    # What the test run itself ignores, as a background job does, must not count.
+    hangup = '--ignore-signal=HUP' if case == 'nohup' else '--default-signal=HUP'
     process = subprocess.Popen(
-        [sys.executable, '-c', STOPPED, case],
+        ['env', '--default-signal=INT', hangup, sys.executable, '-c', STOPPED, case],
         cwd=tmp_path,
         env=os.environ | {'PYTHONPATH': str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=partial(_start_with_signals, ignore_hangup=case == 'nohup'),
     )
     children = [int(process.stdout.readline()) for _ in range(count)]
     for number in signals:

@@ -2,14 +2,12 @@
 
 import io
 import json
-import resource
 import runpy
 import shutil
 import struct
 import subprocess
 import sys
 from contextlib import redirect_stdout
-from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -276,11 +274,11 @@ def test_infer_truncated_video_is_an_error(exported, monkeypatch, capfd, tmp_pat
 
 
 def test_infer_video_on_full_disk_is_an_error(exported, folder, tmp_path):
-    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1024, 1024))
+    limit = 'ulimit -f 1; exec "$@"'  # files of 1 KiB
+    command = [sys.executable, ROOT / 'tools/deploy/infer.py', exported[0], folder / 'drive.avi']
     done = subprocess.run(
-        [sys.executable, ROOT / 'tools/deploy/infer.py', exported[0], folder / 'drive.avi'],
-        cwd=tmp_path, capture_output=True, text=True, preexec_fn=limit,
-    )  # fmt: skip
+        ['bash', '-c', limit, 'bash', *command], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 2 and 'error: ' in done.stderr and 'Traceback' not in done.stderr
     assert not list((tmp_path / 'predictions').iterdir())
 
