@@ -75,6 +75,18 @@ def is_integer(value: object, least: int | None = None) -> bool:
     return is_int and (least is None or value >= least)
 
 
+def check_path(key: str, path: object) -> None:
+    """Check that a path is a text: a command line takes the name ``2024`` for a number.
+
+    Raises:
+        UserError: It is not.
+    """
+    if not isinstance(path, str):
+        raise UserError(
+            f'{key}={path!r}: expected a path (str); on a command line, write {key}="\'{path}\'"'
+        )
+
+
 def warn_renamed(old: str, new: str) -> None:
     """Warn that a config uses an old name, which still works in this release.
 

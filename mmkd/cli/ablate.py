@@ -9,7 +9,8 @@ from mmengine.config import Config
 
 from mmkd.checkpoints.atomic_files import write_atomically
 from mmkd.cli.arguments import positive
-from mmkd.config.checks import check_training, settle_worker_options
+from mmkd.config.checks.data import settle_worker_options
+from mmkd.config.checks.training import check_training
 from mmkd.errors import UserError
 from mmkd.experiments.class_scores import check_class_scores, class_scores
 from mmkd.experiments.plots import class_differences, curves, score_bars, to_png

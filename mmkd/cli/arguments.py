@@ -6,9 +6,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmkd.checkpoints.safe_load import trust_pickles
-from mmkd.config.checks import check_library, check_path
+from mmkd.config.checks.sections import check_library
 from mmkd.config.load import config_name, import_modules, load_config
 from mmkd.config.options import ConfigOptions, merge_options
+from mmkd.errors import check_path
 
 
 class TrustPickles(argparse.Action):

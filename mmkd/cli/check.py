@@ -22,14 +22,10 @@ from mmkd.analysis.training_step import training_steps
 from mmkd.checkpoints.load_weights import load_weights
 from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.cli.arguments import config_parser, load_config_from_args, positive
-from mmkd.config.checks import (
-    check_dataloaders,
-    check_loops,
-    check_optimizer,
-    checkpoint_hook,
-    metric_rule,
-    settle_worker_options,
-)
+from mmkd.config.checks.checkpoints import checkpoint_hook, metric_rule
+from mmkd.config.checks.data import check_dataloaders, settle_worker_options
+from mmkd.config.checks.loops import check_loops
+from mmkd.config.checks.optimizer import check_optimizer
 from mmkd.config.student import innermost_dataset, is_distillation
 from mmkd.datasets.class_order import classes_of
 from mmkd.distillation.distiller import Distiller

@@ -14,7 +14,8 @@ from torch import nn
 from mmkd.analysis.choose_terms import METHODS, choose_terms
 from mmkd.analysis.survey_pair import build, survey_pair
 from mmkd.checkpoints.atomic_files import write_atomically
-from mmkd.config.checks import check_dataloaders, checkpoint_hook, has_best_checkpoint_hook
+from mmkd.config.checks.checkpoints import checkpoint_hook, has_best_checkpoint_hook
+from mmkd.config.checks.data import check_dataloaders
 from mmkd.config.class_names import class_names
 from mmkd.config.distillation_text import distillation_text
 from mmkd.config.load import config_name, load_config

@@ -10,7 +10,8 @@ from mmkd.checkpoints.load_weights import load_weights
 from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.checkpoints.write_safetensors import write_safetensors
 from mmkd.cli.arguments import add_trust_argument
-from mmkd.config.checks import check_dataloaders, check_library
+from mmkd.config.checks.data import check_dataloaders
+from mmkd.config.checks.sections import check_library
 from mmkd.config.load import load_config
 from mmkd.config.student import student_config
 from mmkd.errors import UserError

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from mmkd.checkpoints.load_weights import load_weights
 from mmkd.checkpoints.safe_load import load_checkpoint_file
 from mmkd.cli.arguments import add_launcher_argument, config_parser, load_config_from_args
-from mmkd.config.checks import check_dataloaders, settle_worker_options
+from mmkd.config.checks.data import check_dataloaders, settle_worker_options
 from mmkd.config.student import is_distillation, student_config
 from mmkd.datasets.class_order import check_class_order, classes_of
 from mmkd.engine.launch import set_launcher

@@ -5,7 +5,8 @@ from pathlib import Path
 from mmengine.device import get_device
 
 from mmkd.cli.arguments import add_launcher_argument, config_parser, load_config_from_args
-from mmkd.config.checks import check_training, settle_worker_options
+from mmkd.config.checks.data import settle_worker_options
+from mmkd.config.checks.training import check_training
 from mmkd.engine.check_load_from import check_load_from
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.folder_lock import exclusive_folder

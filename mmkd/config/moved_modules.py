@@ -33,9 +33,9 @@ _RENAMED = {
     'mmkd.ablation.runs': {'read_run': 'mmkd.experiments.run:load_run'},
     'mmkd.checkpoint': {'load_weights': 'mmkd.checkpoints.load_weights:load_weights'},
     'mmkd.configs': {
-        'check_dataloaders': 'mmkd.config.checks:check_dataloaders',
+        'check_dataloaders': 'mmkd.config.checks.data:check_dataloaders',
         'config_name': 'mmkd.config.load:config_name',
-        'keeps_its_best': 'mmkd.config.checks:has_best_checkpoint_hook',
+        'keeps_its_best': 'mmkd.config.checks.checkpoints:has_best_checkpoint_hook',
     },
     'mmkd.deploy.deployed': {'deployed': 'mmkd.deploy.export_model:make_export_model'},
     'mmkd.deploy.files': {'read_exported': 'mmkd.deploy.export_files:load_exported'},

@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmkd.config.checks import check_sections
+from mmkd.config.checks.sections import check_sections
 from mmkd.config.home import expand_home
 from mmkd.errors import UserError, one_line
 

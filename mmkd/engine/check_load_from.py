@@ -8,10 +8,9 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 
 from mmkd.checkpoints.load_weights import load_weights
-from mmkd.config.checks import check_path
 from mmkd.config.student import is_distillation, model_config
 from mmkd.distillation.rng import preserve_rng_state
-from mmkd.errors import UserError, is_integer
+from mmkd.errors import UserError, check_path, is_integer
 from mmkd.registry import MODELS
 
 

@@ -16,13 +16,13 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmkd.checkpoints.atomic_files import find_last_checkpoint
-from mmkd.config.checks import (
+from mmkd.config.checks.checkpoints import (
     check_metric_reported,
-    check_training,
     checkpoint_hook,
     has_best_checkpoint_hook,
-    settle_worker_options,
 )
+from mmkd.config.checks.data import settle_worker_options
+from mmkd.config.checks.training import check_training
 from mmkd.config.load import load_config
 from mmkd.config.student import is_distillation, model_config
 from mmkd.datasets.class_occurrence import report_absent_classes

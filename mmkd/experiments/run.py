@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmkd.checkpoints.atomic_files import find_last_checkpoint, write_atomically
-from mmkd.config.checks import checkpoint_hook, has_best_checkpoint_hook, metric_rule
+from mmkd.config.checks.checkpoints import checkpoint_hook, has_best_checkpoint_hook, metric_rule
 from mmkd.config.fingerprint import fingerprint
 from mmkd.config.load import ROOT, load_config, load_work_dir_config
 from mmkd.config.options import ConfigOptions, merge_options

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmkd.config.checks import settle_worker_options
+from mmkd.config.checks.data import settle_worker_options
 from mmkd.config.fingerprint import fingerprint
 from mmkd.config.student import is_distillation, model_config
 from mmkd.config.types import type_name

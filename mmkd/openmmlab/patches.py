@@ -38,7 +38,7 @@ from mmkd.checkpoints.safe_load import (
     history_statistic,
     load_checkpoint_file,
 )
-from mmkd.config.checks import check_metric_reported
+from mmkd.config.checks.checkpoints import check_metric_reported
 from mmkd.config.load import installed_config
 from mmkd.datasets.checked_coco import CheckedCOCO
 from mmkd.datasets.seeded_sampler import carry_draw

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
-from mmkd.config.checks import check_dataloaders
+from mmkd.config.checks.data import check_dataloaders
 from mmkd.config.student import is_distillation
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.load import load_distiller

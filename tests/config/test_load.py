@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 
-from mmkd.config.checks import check_dataloaders
+from mmkd.config.checks.data import check_dataloaders
 from mmkd.config.load import load_config, load_work_dir_config
 from mmkd.config.student import is_distillation, model_config, student_config
 from mmkd.distillation.distiller import Distiller

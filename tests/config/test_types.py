@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-from mmkd.config.checks import has_best_checkpoint_hook
+from mmkd.config.checks.checkpoints import has_best_checkpoint_hook
 from mmkd.config.load import load_config
 from mmkd.config.student import is_distillation, student_config
 from mmkd.config.types import is_kind, type_library, type_name

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmkd.analysis.term_gradients import mean_gradients, term_gradients
 from mmkd.cli.arguments import ConfigOptions, add_trust_argument, merge_options, positive
 from mmkd.cli.run_tool import run_tool
-from mmkd.config.checks import check_dataloaders
+from mmkd.config.checks.data import check_dataloaders
 from mmkd.config.load import load_distillation
 from mmkd.distillation.load import load_distiller
 from mmkd.distillation.sample_batch import lend_batch

@@ -3,7 +3,7 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmkd.config.checks import check_metric_reported
+from mmkd.config.checks.checkpoints import check_metric_reported
 from mmkd.datasets.class_order import classes_of
 from mmkd.distillation.distiller import Distiller
 from mmkd.engine.teacher_score import why_not_scored

@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmkd.config.checks import check_dataloaders
+from mmkd.config.checks.data import check_dataloaders
 from mmkd.config.load import load_work_dir_config
 from mmkd.config.student import student_config
 from mmkd.experiments.run import Run

@@ -1,0 +1,1 @@
+"""Check configs before training starts, a file for each part of them."""
