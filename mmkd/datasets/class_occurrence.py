@@ -1,7 +1,6 @@
 """Find the classes of a config that no training label holds."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
 from mmkd.datasets.class_order import classes_of
+from mmkd.datasets.wrapped_datasets import walk_datasets, wrapped_datasets
 
 _LABELS_READ = 1000  # of a large dataset, chosen at random
 _IGNORED = 255
@@ -24,7 +24,8 @@ def report_absent_classes(dataset: Any) -> None:
         dataset: Of the training; what it wraps counts too.
     """
     classes = classes_of(dataset)
-    parts = [part for part in _leaves(dataset) if _is_labelled(part)]
+    leaves = [part for part in walk_datasets(dataset) if not wrapped_datasets(part)]
+    parts = [leaf for leaf in leaves if _is_labelled(leaf)]
     if not classes or not parts:
         return
     segments = all(isinstance(part, BaseSegDataset) for part in parts)
@@ -40,15 +41,6 @@ def report_absent_classes(dataset: Any) -> None:
             'current',
             level=logging.WARNING,
         )
-
-
-def _leaves(dataset: Any) -> Iterator[Any]:
-    inner = getattr(dataset, 'dataset', None)
-    parts = getattr(dataset, 'datasets', [] if inner is None else [inner])
-    if not parts:
-        yield dataset
-    for part in parts:
-        yield from _leaves(part)
 
 
 def _is_labelled(dataset: Any) -> bool:

@@ -6,6 +6,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from mmkd.datasets.seeded_sampler import SeededIndex
+from mmkd.datasets.wrapped_datasets import walk_datasets
 from mmkd.errors import UserError, check_integer, warn_renamed
 from mmkd.registry import DATASETS
 
@@ -64,14 +65,12 @@ class ScheduledMixDataset(MultiImageMixDataset):
 
 def warn_of_endless_mixes(dataset: Dataset, samples: int) -> None:
     """Log a warning for each mix in a dataset that does not end in a training of ``samples``."""
-    if isinstance(dataset, ScheduledMixDataset) and dataset.mix_until_sample >= samples:
-        print_log(
-            f'train_dataloader.dataset.mix_until_sample={dataset.mix_until_sample}: '
-            f'{", ".join(dataset.late_skips)} will not end, because this training draws {samples} '
-            'samples (iterations x batch size x processes); lower it to about 85 % of them',
-            'current',
-            logging.WARNING,
-        )
-    for part in (getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or ())):
-        if part is not None:
-            warn_of_endless_mixes(part, samples)
+    for mix in walk_datasets(dataset):
+        if isinstance(mix, ScheduledMixDataset) and mix.mix_until_sample >= samples:
+            print_log(
+                f'train_dataloader.dataset.mix_until_sample={mix.mix_until_sample}: '
+                f'{", ".join(mix.late_skips)} will not end, because this training draws {samples} '
+                'samples (iterations x batch size x processes); lower it to about 85 % of them',
+                'current',
+                logging.WARNING,
+            )

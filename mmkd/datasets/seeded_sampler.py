@@ -6,6 +6,7 @@ import numpy as np
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
+from mmkd.datasets.wrapped_datasets import walk_datasets
 from mmkd.errors import UserError, check_integer
 from mmkd.registry import DATA_SAMPLERS
 
@@ -70,7 +71,8 @@ class SeededInfiniteSampler(Sampler):
     ) -> None:
         if views is not None:
             check_integer('sampler.views', views, least=1)
-        _check_passes_draws(dataset)
+        for part in walk_datasets(dataset):
+            _check_passes_draws(part)
         self.views = views
         self.size = len(dataset)
         self.seed = seed
@@ -128,8 +130,6 @@ class _AskedDataset:
 def _check_passes_draws(dataset: Any) -> None:
     inner = getattr(dataset, 'dataset', None)
     if inner is None or not len(dataset):
-        for part in getattr(dataset, 'datasets', ()):
-            _check_passes_draws(part)
         return
     dataset.dataset = _AskedDataset(inner)
     try:
@@ -146,4 +146,3 @@ def _check_passes_draws(dataset: Any) -> None:
         pass
     finally:
         dataset.dataset = inner
-    _check_passes_draws(inner)

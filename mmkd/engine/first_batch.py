@@ -5,6 +5,7 @@ import copy
 from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader, Dataset
 
+from mmkd.datasets.wrapped_datasets import walk_datasets
 from mmkd.distillation.rng import preserve_rng_state
 
 # A dataset's annotations. It only reads them, and they can be gigabytes, so they are not copied.
@@ -29,8 +30,5 @@ def load_first_batch(loader: DataLoader, count: int = 2) -> object:
 
 def _annotations(dataset: Dataset) -> list[object]:
     """Return the annotations of a dataset, and of those that it wraps."""
-    found = []
-    if isinstance(dataset, BaseDataset):
-        found = [getattr(dataset, name) for name in _ANNOTATIONS if hasattr(dataset, name)]
-    inner = [getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', [])]
-    return found + [part for one in inner if one is not None for part in _annotations(one)]
+    parts = [part for part in walk_datasets(dataset) if isinstance(part, BaseDataset)]
+    return [getattr(p, name) for p in parts for name in _ANNOTATIONS if hasattr(p, name)]

@@ -75,5 +75,5 @@ def _data_roots(dataset: dict | None, key: str) -> list[tuple[str, str]]:
         return []
     own = [(f'{key}.data_root', dataset['data_root'])] if dataset.get('data_root') else []
     wrapped = [(f'{key}.dataset', dataset.get('dataset'))]
-    wrapped += [(f'{key}.datasets.{i}', d) for i, d in enumerate(dataset.get('datasets', []))]
+    wrapped += [(f'{key}.datasets.{i}', d) for i, d in enumerate(dataset.get('datasets') or [])]
     return own + [found for name, inner in wrapped for found in _data_roots(inner, name)]
