@@ -29,7 +29,7 @@ from mmkd.config.student import is_distillation, student_config
 from mmkd.datasets import render_street
 from mmkd.distillation.term import build_term
 from mmkd.engine.hooks.check_num_classes_hook import check_num_classes
-from mmkd.experiments.run import plan_runs
+from mmkd.experiments.plan import plan_runs
 from mmkd.registry import HOOKS, MODELS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,9 +13,10 @@ from mmkd.config.checks.data import settle_worker_options
 from mmkd.config.checks.training import check_training
 from mmkd.errors import UserError
 from mmkd.experiments.class_scores import check_class_scores, class_scores
+from mmkd.experiments.plan import plan_runs
 from mmkd.experiments.plots import class_differences, curves, score_bars, to_png
 from mmkd.experiments.queue import is_finished, prepare_teachers, run_all
-from mmkd.experiments.run import Run, find_runs, plan_runs
+from mmkd.experiments.run import Run, find_runs
 from mmkd.experiments.summary import by_metric, summarise
 from mmkd.experiments.tables import to_csv, to_markdown
 from mmkd.experiments.teacher_views import make_teacher_views

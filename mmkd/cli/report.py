@@ -13,10 +13,10 @@ from mmkd.config.load import load_work_dir_config
 from mmkd.datasets.class_order import classes_of
 from mmkd.errors import UserError
 from mmkd.experiments.class_scores import class_scores, has_class_scores
+from mmkd.experiments.plan import runs_in
 from mmkd.experiments.report.differences import describe
 from mmkd.experiments.report.page import render
 from mmkd.experiments.report.pictures import draw_scenes
-from mmkd.experiments.run import runs_in
 from mmkd.experiments.summary import summarise
 from mmkd.openmmlab.inference import build_network
 from mmkd.registry import DATASETS

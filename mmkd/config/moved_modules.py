@@ -30,7 +30,11 @@ _MOVED = {
 }
 # What lies elsewhere than the rest of its old module, or has another name.
 _RENAMED = {
-    'mmkd.ablation.runs': {'read_run': 'mmkd.experiments.run:load_run'},
+    'mmkd.ablation.runs': {
+        'plan_runs': 'mmkd.experiments.plan:plan_runs',
+        'read_run': 'mmkd.experiments.run:load_run',
+        'runs_in': 'mmkd.experiments.plan:runs_in',
+    },
     'mmkd.checkpoint': {'load_weights': 'mmkd.checkpoints.load_weights:load_weights'},
     'mmkd.configs': {
         'check_dataloaders': 'mmkd.config.checks.data:check_dataloaders',

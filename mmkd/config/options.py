@@ -74,6 +74,13 @@ def _unmark(value: object) -> object:
     return value
 
 
+def parse_options(options: Sequence[str]) -> dict:
+    """Return overrides of a config from texts as ``--cfg-options`` takes them, ``key=value``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions)
+    return parser.parse_args(['--cfg-options', *options]).cfg_options
+
+
 def merge_options(config: Config, options: dict) -> None:
     """Override parts of ``config`` by ``--cfg-options``.
 

@@ -8,7 +8,7 @@ from mmkd.config.load import load_config
 from mmkd.config.options import ConfigOptions, merge_options
 from mmkd.errors import UserError
 from mmkd.experiments.equal_time import stretch_training
-from mmkd.experiments.run import plan_runs
+from mmkd.experiments.plan import plan_runs
 
 
 def test_stretch_training_moves_all_that_counts_iterations():

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from mmkd.errors import UserError
+from mmkd.experiments.plan import plan_runs
 from mmkd.experiments.queue import prepare_teachers, run_all
-from mmkd.experiments.run import load_run, plan_runs
+from mmkd.experiments.run import load_run
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKEN = f"""
@@ -134,7 +135,7 @@ STOPPED = """
 import signal, sys, time
 from dataclasses import replace
 import mmkd.experiments.queue as queue
-from mmkd.experiments.run import plan_runs
+from mmkd.experiments.plan import plan_runs
 # Trainings that take their time to end.
 stub = 'trap "sleep 1; exit 1" TERM; touch started; while true; do sleep 0.1; done'
 queue._command = lambda config, folder, launcher: ['bash', '-c', f'cd {folder}; ' + stub]

@@ -19,7 +19,7 @@ from mmkd.distillation.teacher_views import TeacherViews, ViewsWriter
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.hooks.teacher_views_hook import TeacherViewsHook
 from mmkd.errors import UserError
-from mmkd.experiments.run import plan_runs
+from mmkd.experiments.plan import plan_runs
 from mmkd.experiments.teacher_views import make_teacher_views, views_options
 from mmkd.losses.activation_at_loss import ActivationATLoss
 from mmkd.openmmlab.preprocessing import pad_batches_to

@@ -19,8 +19,8 @@ from mmkd.config.student import model_config
 from mmkd.distillation.teacher_inputs import TeacherInputs
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.errors import UserError
+from mmkd.experiments.plan import runs_in
 from mmkd.experiments.report.pictures import draw_scenes
-from mmkd.experiments.run import runs_in
 from mmkd.ops.gradient import input_gradient
 from mmkd.registry import DATASETS, MODELS
 

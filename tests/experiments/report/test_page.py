@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from mmkd.checkpoints.atomic_files import find_last_checkpoint
 from mmkd.datasets.camvid_classes import CLASSES
 from mmkd.experiments.class_scores import class_scores
-from mmkd.experiments.run import runs_in
+from mmkd.experiments.plan import runs_in
 from mmkd.experiments.summary import summarise
 
 ROOT = Path(__file__).resolve().parents[3]
