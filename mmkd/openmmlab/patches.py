@@ -43,6 +43,7 @@ from mmkd.config.load import installed_config
 from mmkd.datasets.checked_coco import CheckedCOCO
 from mmkd.datasets.seeded_sampler import carry_draw
 from mmkd.openmmlab.orientation import load_in_annotated_frame
+from mmkd.ops.precision import at_least_float32
 
 _mmengine_finds_base = Config._get_cfg_path
 _mmseg_cross_entropy = cross_entropy_loss.cross_entropy
@@ -195,7 +196,7 @@ def _pool_regions(
     extractor: SingleRoIExtractor, feats: Sequence[Tensor], rois: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
     if feats[0].dtype == torch.bfloat16:
-        feats = [level.float() for level in feats]
+        feats = at_least_float32(*feats)
     return _mmdet_pools_regions(extractor, feats, rois, *args, **kwargs)
 
 
@@ -207,8 +208,8 @@ def _in_float32(by_feat: Callable) -> Callable:
         halves = [x for x in chain(args, kwargs.values()) if _is_half(x)]
         if not halves:
             return by_feat(head, *args, **kwargs)
-        args = [_wide(x) for x in args]
-        kwargs = {name: _wide(x) for name, x in kwargs.items()}
+        args = [at_least_float32(*x) if _is_half(x) else x for x in args]
+        kwargs = {key: at_least_float32(*x) if _is_half(x) else x for key, x in kwargs.items()}
         with torch.autocast(halves[0][0].device.type, enabled=False):
             return by_feat(head, *args, **kwargs)
 
@@ -221,7 +222,3 @@ def _is_half(levels: Any) -> bool:
         and all(isinstance(level, Tensor) for level in levels)
         and any(level.dtype in (torch.float16, torch.bfloat16) for level in levels)
     )
-
-
-def _wide(levels: Any) -> Any:
-    return [level.float() for level in levels] if _is_half(levels) else levels

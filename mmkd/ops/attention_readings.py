@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from mmkd.errors import UserError
 from mmkd.ops.nodes import MAX_NODES, node_grid, pool_keys, pool_queries
+from mmkd.ops.precision import at_least_float32
 
 
 class AttentionReading(ABC):
@@ -66,7 +67,7 @@ class Attention(AttentionReading):
     def affinity(self) -> Tensor:
         """Return the attention per head (B, heads, N, M); rows sum to 1. At least float32."""
         with torch.autocast(self.query.device.type, enabled=False):
-            query, key = self._wide()
+            query, key = at_least_float32(self.query, self.key)
             scores = query @ key.mT / query.shape[-1] ** 0.5
             return (scores if self.mask is None else scores + self.mask).softmax(-1)
 
@@ -103,14 +104,10 @@ class Attention(AttentionReading):
 
     def _pooled(self, nodes: tuple[int, int]) -> Attention:
         key_nodes = node_grid(self.key_grid) if self.is_reduced else nodes
-        query, key = self._wide()
+        query, key = at_least_float32(self.query, self.key)
         return Attention(
             pool_queries(query, self.grid, nodes), pool_queries(key, self.key_grid, key_nodes)
         )
-
-    def _wide(self) -> tuple[Tensor, Tensor]:
-        wide = torch.promote_types(self.query.dtype, torch.float32)
-        return self.query.to(wide), self.key.to(wide)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmkd.ops.precision import at_least_float32
 from mmkd.ops.row_upsampling import plain_arithmetic, sum_over_rows, with_gradient
 
 # Below so many upsampled values, starting the pieces would take longer than the plain path.
@@ -62,7 +63,7 @@ def upsampled_cross_entropy(
         return upsampled_cross_entropy_reference(
             logits, labels, class_weight, ignore_index, avg_non_ignore, align_corners
         )
-    maps = _wide(logits)
+    (maps,) = at_least_float32(logits)
     if class_weight is not None:
         class_weight = class_weight.to(maps)
     needs_gradient = logits.requires_grad and torch.is_grad_enabled()
@@ -105,7 +106,7 @@ def upsampled_cross_entropy_reference(
     align_corners: bool = False,
 ) -> Tensor:
     """Return :func:`upsampled_cross_entropy` by the definition, at full size."""
-    maps = _wide(logits)
+    (maps,) = at_least_float32(logits)
     if class_weight is not None:
         class_weight = class_weight.to(maps)
     with torch.autocast(logits.device.type, enabled=False):
@@ -141,15 +142,11 @@ def upsampled_accuracy(
 
     with plain_arithmetic(logits.device):
         correct, _ = sum_over_rows(
-            count_correct, _wide(logits), tuple(labels.shape[1:]), align_corners, False
+            count_correct, *at_least_float32(logits), tuple(labels.shape[1:]), align_corners, False
         )
         eps = torch.finfo(torch.float32).eps
         counted = (labels != ignore_index).sum()
         return ((correct + eps) * (100 / (counted + eps)))[None]
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _count(

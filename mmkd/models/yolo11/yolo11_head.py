@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmkd.models.yolo11.blocks import ACTIVATION, NORM, conv
 from mmkd.models.yolo11.scales import find_scale
 from mmkd.models.yolo11.yolo11_backbone import KAIMING
+from mmkd.ops.precision import at_least_float32
 from mmkd.registry import MODELS, TASK_UTILS
 
 _STRIDES = (8, 16, 32)
@@ -121,7 +122,7 @@ class YOLO11Head(BaseDenseHead):
 
     def decode(self, bbox_preds: tuple[Tensor, ...]) -> Tensor:
         """Return boxes x1, y1, x2, y2 in pixels (B, A, 4), not clipped, from box logits."""
-        bbox_preds = _wide(bbox_preds)
+        bbox_preds = at_least_float32(*bbox_preds)
         centres = self._priors(bbox_preds)[:, :2]
         distances = _flatten(self._distances(bbox_preds))
         return self.bbox_coder.decode(centres.expand(len(distances), -1, -1), distances)
@@ -130,7 +131,8 @@ class YOLO11Head(BaseDenseHead):
         self, cls_scores: tuple[Tensor, ...], bbox_preds: tuple[Tensor, ...], **kwargs: object
     ) -> list[InstanceData]:
         """Return the detections of each image from the output of ``forward``."""
-        cls_scores, distances = _wide(cls_scores), self._distances(_wide(bbox_preds))
+        cls_scores = at_least_float32(*cls_scores)
+        distances = self._distances(at_least_float32(*bbox_preds))
         return super().predict_by_feat(cls_scores, distances, **kwargs)
 
     def loss_by_feat(
@@ -147,7 +149,7 @@ class YOLO11Head(BaseDenseHead):
             batch_gt_instances: ``bboxes`` (G, 4) in pixels and ``labels`` (G,) of each image.
             batch_img_metas, batch_gt_instances_ignore: Not used; crowds are background.
         """
-        cls_scores, bbox_preds = _wide(cls_scores), _wide(bbox_preds)
+        cls_scores, bbox_preds = at_least_float32(*cls_scores), at_least_float32(*bbox_preds)
         priors = self._priors(bbox_preds)
         logits, boxes = _flatten(cls_scores), self.decode(bbox_preds)
         with torch.no_grad():
@@ -225,11 +227,6 @@ def _separable_conv(in_channels: int, out_channels: int) -> DepthwiseSeparableCo
     return DepthwiseSeparableConvModule(
         in_channels, out_channels, 3, padding=1, norm_cfg=NORM, act_cfg=ACTIVATION
     )
-
-
-def _wide(levels: tuple[Tensor, ...]) -> list[Tensor]:
-    """Return levels of half precision in float32; bfloat16 rounds places by pixels."""
-    return [level.to(torch.promote_types(level.dtype, torch.float32)) for level in levels]
 
 
 def _flatten(levels: list[Tensor]) -> Tensor:

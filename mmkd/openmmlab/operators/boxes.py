@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision import ops
 
-from mmkd.openmmlab.operators.precision import at_least_float32
+from mmkd.ops.precision import at_least_float32
 
 _NAIVE, _LINEAR, _GAUSSIAN = range(3)
 

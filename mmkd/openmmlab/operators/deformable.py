@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision import ops  # noqa: F401  (registers torch.ops.torchvision)
 
-from mmkd.openmmlab.operators.precision import at_least_float32
+from mmkd.ops.precision import at_least_float32
 
 # mmcv's keywords in the order of torchvision's arguments, for version 1 and version 2.
 _KEYS = ('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW', 'group', 'deformable_group')

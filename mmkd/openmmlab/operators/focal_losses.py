@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torchvision import ops
 
-from mmkd.openmmlab.operators.precision import at_least_float32
+from mmkd.ops.precision import at_least_float32
 
 _LEAST = torch.finfo(torch.float32).tiny
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision import ops  # noqa: F401  (registers torch.ops.torchvision)
 
 from mmkd.errors import UserError
-from mmkd.openmmlab.operators.precision import at_least_float32
+from mmkd.ops.precision import at_least_float32
 
 _AVERAGE = 1
 

@@ -13,7 +13,7 @@ from mmcv.ops import (
 )
 from torch import Tensor
 
-from mmkd.openmmlab.operators.precision import at_least_float32
+from mmkd.ops.precision import at_least_float32
 
 pytestmark = pytest.mark.usefixtures('mmkd_operators')
 HALVES = [torch.bfloat16, torch.float16]

@@ -1,4 +1,4 @@
-"""The precision in which mmkd's operators compute."""
+"""The precision in which losses and operators compute."""
 
 import torch
 from torch import Tensor
