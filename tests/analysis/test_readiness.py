@@ -25,6 +25,12 @@ def test_verdict_finds_no_fault_in_a_good_pair():
     assert verdict(GOOD) == ['No fault found: the teacher is ahead, and every term has an effect.']
 
 
+def test_verdict_finds_no_fault_in_the_strongest_term_of_a_recipe_that_gains():
+    # context_16 of efficientnet_fastscnn_pkd_camvid_new_street.py.
+    strong = replace(GOOD, gradients=dict(encoder=TermGradient(1.0, 6.3, 0.09)))
+    assert verdict(strong)[0].startswith('No fault found')
+
+
 def test_verdict_of_a_smaller_score_that_is_the_better_one():
     found = replace(GOOD, teacher_score=40.0, smaller_is_better=True)
     assert verdict(found) == ['No fault found: the teacher is ahead, and every term has an effect.']
@@ -55,7 +61,7 @@ def test_verdict_of_a_teacher_without_score_claims_no_lead():
             dict(gradients=dict(encoder=TermGradient(1, 0.01, 0.3))),
             'Term encoder has hardly any effect',
         ),
-        (dict(gradients=dict(encoder=TermGradient(1, 2.5, 0.3))), 'Term encoder outweighs'),
+        (dict(gradients=dict(encoder=TermGradient(1, 12.5, 0.3))), 'Term encoder outweighs'),
         (dict(gradients=dict(encoder=TermGradient(1, 0.2, -0.5))), 'Term encoder works against'),
         (dict(gradients=dict(encoder=TermGradient(nan, nan, nan))), 'Term encoder is not finite'),
         (dict(gradients=dict(encoder=TermGradient(1, inf, nan))), 'Term encoder is not finite'),
