@@ -8,8 +8,10 @@ from mmkd.analysis.feature_survey import Feature
 from mmkd.errors import UserError
 
 METHODS = ('auto', 'features', 'at', 'freq', 'logits', 'spectral', 'frs')
-SHARE = 0.2
-"""Share of the task's gradient that the feature terms together get, and the logits as much."""
+STRONG_SHARE = 0.9
+"""Share of the task's gradient of each term of features or logits of two segmentors."""
+WEAK_SHARE = 0.2
+"""Share that all other terms get together: attention and detectors did not gain from more."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ def choose_terms(networks: Networks, method: str = 'auto') -> Choice:
             f'{"".join(f"{reason}; " for reason in choice.reasons)}write the terms yourself '
             '(docs/concepts.md)'
         )
-    feature_terms = [name for name in choice.terms if name != 'logits']
-    for name, term in choice.terms.items():
-        share = SHARE / len(feature_terms) if name in feature_terms else SHARE
-        term['weight'] = dict(type='gradient_share', share=round(share, 3))
+    is_strong = networks.logits is not None and method in ('auto', 'features', 'logits')
+    share = STRONG_SHARE if is_strong else round(WEAK_SHARE / len(choice.terms), 3)
+    for term in choice.terms.values():
+        term['weight'] = dict(type='gradient_share', share=share)
     return choice
 
 

@@ -1,8 +1,10 @@
 """Terms for a pair of networks: pairs by stride, adapters by channels, logits by classes."""
 
+from dataclasses import replace
+
 import pytest
 
-from mmkd.analysis.choose_terms import METHODS, SHARE, Networks, choose_terms
+from mmkd.analysis.choose_terms import METHODS, STRONG_SHARE, WEAK_SHARE, Networks, choose_terms
 from mmkd.analysis.feature_survey import Feature
 from mmkd.errors import UserError
 
@@ -42,11 +44,19 @@ def test_auto_puts_adapters_only_where_channels_differ():
     ]
 
 
-def test_auto_shares_of_feature_terms_add_up_to_one_share():
-    terms = choose_terms(PAIR).terms
-    shares = {name: term['weight']['share'] for name, term in terms.items()}
-    assert shares.pop('logits') == SHARE
-    assert sum(shares.values()) == pytest.approx(SHARE, abs=0.002)
+def shares(networks, method) -> list[float]:
+    return [term['weight']['share'] for term in choose_terms(networks, method).terms.values()]
+
+
+@pytest.mark.parametrize('method, count', [('auto', 4), ('features', 3), ('logits', 1)])
+def test_terms_of_two_segmentors_are_strong_each(method, count):
+    assert shares(PAIR, method) == [STRONG_SHARE] * count
+
+
+def test_attention_and_detectors_get_weak_terms_together():
+    detectors = replace(PAIR, logits=None)
+    for found in shares(PAIR, 'at'), shares(PAIR, 'spectral'), shares(detectors, 'auto'):
+        assert sum(found) == pytest.approx(WEAK_SHARE, abs=0.002)
 
 
 def test_attention_skips_constant_maps_and_says_so():
