@@ -8,9 +8,32 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from mmkd.config.checks.loops import trains_by_epoch
 from mmkd.config.types import is_kind, type_name
 from mmkd.errors import UserError
 from mmkd.registry import HOOKS
+
+
+def check_checkpoint_unit(config: Config) -> None:
+    """Check that checkpoints are written in the unit in which the training loop resumes.
+
+    MMEngine resumes an epoch loop at the start of an epoch. A checkpoint that counts iterations
+    holds the number of the epoch in which it was written, which would be trained again. A loop of
+    iterations is one epoch, so a hook that counts epochs would write nothing before its end.
+
+    Raises:
+        UserError: They are not.
+    """
+    hook, by_epoch = checkpoint_hook(config), trains_by_epoch(config)
+    if hook.get('interval', -1) < 1 or hook.get('by_epoch', True) == by_epoch:
+        return
+    why, unit = 'a loop of iterations, which writes none before its end', 'iterations'
+    if by_epoch:
+        why, unit = 'an epoch loop, which resumes at the start of an epoch', 'epochs'
+    raise UserError(
+        f'default_hooks.checkpoint.by_epoch={not by_epoch}: expected {by_epoch} with {why}; set '
+        f'it, and interval in {unit}'
+    )
 
 
 def check_accumulation(config: Config) -> None:
@@ -19,14 +42,15 @@ def check_accumulation(config: Config) -> None:
     Checkpoints do not hold accumulated gradients, so a run cannot resume exactly from such a one.
 
     Raises:
-        UserError: The interval of checkpoints or of validations does not fit the accumulation.
+        UserError: The interval of checkpoints or of validations does not fit the accumulation, or
+            the loop counts epochs.
     """
     hook = checkpoint_hook(config)
     counts = (config.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    if hook and counts > 1 and hook.get('by_epoch', True):
+    if hook and counts > 1 and trains_by_epoch(config):
         raise UserError(
-            f'default_hooks.checkpoint.by_epoch=True: expected False with optim_wrapper.'
-            f'accumulative_counts={counts}; an epoch can end during an accumulation'
+            f'optim_wrapper.accumulative_counts={counts}: expected 1 with an epoch loop, whose '
+            'epochs can end during an accumulation; set it, or train by IterBasedTrainLoop'
         )
     intervals = {'default_hooks.checkpoint.interval': hook.get('interval', -1)}
     if hook.get('save_best'):  # a run can also resume from a new best checkpoint

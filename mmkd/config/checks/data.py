@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmkd.config.checks.loops import trains_by_epoch
 from mmkd.config.types import type_name
 from mmkd.errors import UserError, check_path
 
@@ -39,9 +40,7 @@ def check_dataloaders(config: Config, *loaders: str) -> None:
 
 
 def _check_ends(config: Config, key: str, loader: Mapping) -> None:
-    loop = config.get(key.replace('dataloader', 'cfg')) or {}
-    by_epoch = 'EpochBased' in type_name(loop.get('type')) or 'max_epochs' in loop
-    ends = key == 'train_dataloader' and not loop.get('by_epoch', by_epoch)
+    ends = key == 'train_dataloader' and not trains_by_epoch(config)
     sampler = type_name((loader.get('sampler') or loader.get('batch_sampler') or {}).get('type'))
     if not ends and sampler.endswith('InfiniteSampler'):
         loops = 'IterBasedTrainLoop with max_iters, or ' if key == 'train_dataloader' else ''

@@ -2,6 +2,7 @@
 
 from mmengine.config import Config
 
+from mmkd.config.types import type_name
 from mmkd.errors import UserError, check_integer
 
 
@@ -38,3 +39,10 @@ def check_loops(config: Config) -> None:
     for name, least in (('checkpoint', None), ('logger', 1)):
         hook = (config.get('default_hooks') or {}).get(name) or {}
         check_integer(f'default_hooks.{name}.interval', hook.get('interval', 1), least)
+
+
+def trains_by_epoch(config: Config) -> bool:
+    """Return whether the training loop counts epochs, as MMEngine decides it."""
+    loop = config.get('train_cfg') or {}
+    named = 'EpochBased' in type_name(loop.get('type'))
+    return loop.get('by_epoch', named or 'max_epochs' in loop)

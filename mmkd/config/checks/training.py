@@ -6,6 +6,7 @@ from mmkd.config.checks.checkpoints import (
     check_accumulation,
     check_best_metric,
     check_checkpoint_keys,
+    check_checkpoint_unit,
     check_kept_checkpoints,
 )
 from mmkd.config.checks.class_weights import check_class_weights
@@ -25,6 +26,7 @@ def check_training(config: Config) -> None:
     check_dataloaders(config, 'train_dataloader', 'val_dataloader')
     check_optimizer(config)
     check_class_weights(config)
+    check_checkpoint_unit(config)
     check_accumulation(config)
     check_kept_checkpoints(config)
     check_best_metric(config)

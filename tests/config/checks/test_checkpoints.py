@@ -7,6 +7,7 @@ from mmkd.config.checks.checkpoints import (
     check_accumulation,
     check_best_metric,
     check_checkpoint_keys,
+    check_checkpoint_unit,
     check_kept_checkpoints,
     check_metric_reported,
 )
@@ -57,7 +58,6 @@ def with_checkpoint_hook(counts=1, val_interval=4, **hook) -> Config:
 @pytest.mark.parametrize(
     'changes, message',
     [
-        (dict(by_epoch=True), 'checkpoint.by_epoch=True: expected False'),
         (dict(interval=3), 'checkpoint.interval=3: expected a multiple of'),
         (dict(val_interval=5, save_best='mIoU'), 'train_cfg.val_interval=5: expected a multiple'),
         (dict(val_interval=5), None),
@@ -68,6 +68,47 @@ def test_check_accumulation_checkpoint_amid_accumulation_is_rejected(changes, me
     config = with_checkpoint_hook(**dict(counts=2, by_epoch=False, interval=2) | changes)
     with pytest.raises(UserError, match=message) if message else nullcontext():
         assert check_accumulation(config) is None
+
+
+def test_check_accumulation_in_an_epoch_loop_is_rejected():
+    config = with_checkpoint_hook(counts=2, by_epoch=True, interval=1)
+    config.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3)
+    with pytest.raises(UserError, match='accumulative_counts=2: expected 1 with an epoch loop'):
+        check_accumulation(config)
+
+
+@pytest.mark.parametrize(
+    'loop', [dict(type='EpochBasedTrainLoop', max_epochs=3), dict(by_epoch=True, max_epochs=3)]
+)
+@pytest.mark.parametrize(
+    'hook, accepted',
+    [
+        (dict(interval=2, by_epoch=False), False),
+        (dict(interval=2, by_epoch=True), True),
+        (dict(interval=2), True),
+        (dict(interval=-1, by_epoch=False), True),  # it writes the best ones only
+    ],
+)
+def test_check_checkpoint_unit_of_an_epoch_loop_is_epochs(loop, hook, accepted):
+    config = with_checkpoint_hook(**hook)
+    config.train_cfg = loop
+    message = 'checkpoint.by_epoch=False: expected True with an epoch loop, .* interval in epochs'
+    with nullcontext() if accepted else pytest.raises(UserError, match=message):
+        assert check_checkpoint_unit(config) is None
+
+
+@pytest.mark.parametrize(
+    'loop', [dict(type='IterBasedTrainLoop', max_iters=3), dict(by_epoch=False, max_iters=3)]
+)
+@pytest.mark.parametrize('hook', [dict(interval=2), dict(interval=2, by_epoch=True)])
+def test_check_checkpoint_unit_of_a_loop_of_iterations_is_iterations(loop, hook):
+    config = with_checkpoint_hook(**hook)
+    config.train_cfg = loop
+    message = 'by_epoch=True: expected False with a loop of iterations, .* interval in iterations'
+    with pytest.raises(UserError, match=message):
+        check_checkpoint_unit(config)
+    config.default_hooks.checkpoint.by_epoch = False
+    assert check_checkpoint_unit(config) is None
 
 
 @pytest.mark.parametrize('kept, accepted', [(1, False), (2, True), (-1, True)])
