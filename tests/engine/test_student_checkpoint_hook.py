@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.hooks import StudentCheckpointHook
 from mmkd.errors import UserError
+from mmkd.registry import MODELS
 
 
 class Log(list):
@@ -65,3 +66,20 @@ def test_start_from_a_checkpoint_of_another_teacher_does_not_warn(distiller):
     runner.cfg.resume = False
     StudentCheckpointHook().after_load_checkpoint(runner, checkpoint)
     assert runner.logger == []
+
+
+@pytest.mark.parametrize('resume', [True, False])
+def test_weight_of_a_gradient_share_is_measured_anew_unless_resumed(model_config, resume):
+    """Another training has another share, or other losses."""
+    model_config.distill.encoder.update(
+        weight=dict(type='gradient_share', share=0.2), adapter=dict(type='Conv2d', kernel_size=1)
+    )
+    before, after = (MODELS.build(model_config) for _ in range(2))
+    before.distill.encoder.weight.value = 7.0
+    before.distill.encoder.adapter[0].bias.data.fill_(3.0)
+    checkpoint, runner = checkpoint_of(before), training(after)
+    runner.cfg.resume = resume
+    StudentCheckpointHook().after_load_checkpoint(runner, checkpoint)
+    after.load_state_dict(checkpoint['state_dict'], strict=resume)
+    assert after.distill.encoder.weight.value == (7.0 if resume else 0.0)
+    assert after.distill.encoder.adapter[0].bias.eq(3.0).all()

@@ -11,6 +11,7 @@ from mmkd.checkpoints.atomic_files import write_atomically
 from mmkd.checkpoints.load_weights import load_weights
 from mmkd.config.student import is_distillation, student_config
 from mmkd.distillation.distiller import Distiller
+from mmkd.distillation.gradient_share import GradientShare
 from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
 from mmkd.registry import HOOKS
@@ -22,7 +23,8 @@ class StudentCheckpointHook(Hook):
     """Write checkpoints of the student, so that its own config loads them.
 
     ``state_dict`` holds the student under its own names. Adapters and other trainable parts of the
-    terms are stored under the key ``distill`` and restored on resume. The teacher's score is stored
+    terms are stored under the key ``distill`` and restored on resume. By ``load_from`` they are
+    restored too, except weights that are a share of the gradient. The teacher's score is stored
     in ``meta.teacher_score``, a hash of its weights in ``meta.teacher``: a run that is resumed with
     other weights gets a warning. The student's config is written to the work dir as ``student.py``.
     Runs that do not distil are ignored.
@@ -89,6 +91,13 @@ class StudentCheckpointHook(Hook):
                 )
             path = runner.cfg.get('load_from') or runner.work_dir
             load_weights(model.distill, terms, f'--resume: model.distill of {path}', exact=True)
+        else:  # a gradient share's weight fits the losses and the share of that training only
+            measured = tuple(
+                f'{name}.weight.'
+                for name, term in model.distill.items()
+                if isinstance(term.weight, GradientShare)
+            )
+            terms = {key: value for key, value in terms.items() if not key.startswith(measured)}
         checkpoint['state_dict'].update({f'distill.{k}': v for k, v in terms.items()})
 
 
