@@ -1,9 +1,11 @@
 """Check the weights that a training starts or resumes from."""
 
+import logging
 from numbers import Real
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader
 
@@ -20,6 +22,8 @@ def check_load_from(config: Config, resumed_by: str = '--resume') -> None:
     MMEngine loads the weights that fit and leaves the others as initialised. Learned parts of terms
     are not checked here. A start does not need them, and ``mmkd.StudentCheckpointHook`` checks them
     on resume.
+
+    A training that resumes gets the seed of its checkpoint.
 
     Args:
         config: The config of the training.
@@ -51,6 +55,7 @@ def check_load_from(config: Config, resumed_by: str = '--resume') -> None:
     load_weights(network, state, source, exact=resume)
     if resume:
         _check_resumable(checkpoint, source)
+        _take_seed(config, checkpoint['meta'].get('seed'), resumed_by)
 
 
 def _check_resumable(checkpoint: object, source: str) -> None:
@@ -83,3 +88,20 @@ def _check_resumable(checkpoint: object, source: str) -> None:
                 f'{source}: {key}: expected what MMEngine saves to resume from; delete the file to '
                 'resume an earlier one, or start from its weights by load_from without resume'
             )
+
+
+def _take_seed(config: Config, seed: int | None, resumed_by: str) -> None:
+    # MMEngine takes the checkpoint's seed too, but after it has built the data loader, which would
+    # go on in another order.
+    randomness = config.get('randomness') or {}
+    own = randomness.get('seed')
+    if seed is None or seed == own:
+        return
+    if own is not None:
+        print_log(
+            f'{resumed_by}: randomness.seed={own} is not followed: the training goes on with '
+            f'{seed} of the checkpoint',
+            'current',
+            logging.WARNING,
+        )
+    config.randomness = dict(randomness, seed=seed)

@@ -5,6 +5,7 @@ import torch
 from mmengine.config import Config
 
 from mmkd.engine.check_load_from import check_load_from
+from mmkd.engine.distill_runner import DistillRunner
 from mmkd.errors import UserError
 from mmkd.registry import MODELS
 
@@ -100,6 +101,23 @@ def test_check_load_from_resume_needs_every_layer(recipe, tmp_path):
     said = f'^--resume: checkpoint {tmp_path}/iter_2.pth does not fit.* such as auxiliary_head'
     with pytest.raises(UserError, match=said):
         check_load_from(config)
+
+
+@pytest.mark.parametrize('randomness', [None, dict(seed=None), dict(seed=4), dict(seed=5)])
+def test_check_load_from_resume_draws_by_the_seed_of_the_checkpoint(
+    recipe, tmp_path, logged, randomness
+):
+    """MMEngine builds the data loader before it reads the checkpoint's seed."""
+    content = resumable(recipe)
+    content['meta']['seed'] = 5
+    config = save(recipe, tmp_path / 'iter_2.pth', content)
+    config.randomness = randomness
+    config.resume = True
+    check_load_from(config)
+    runner = DistillRunner.from_cfg(config)
+    assert runner.seed == runner.train_dataloader.sampler.seed == 5
+    warns = '--resume: randomness.seed=4 is not followed' in logged.text
+    assert warns == (randomness == dict(seed=4))
 
 
 def test_check_load_from_keeps_rng(recipe, tmp_path):
