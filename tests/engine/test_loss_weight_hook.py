@@ -1,4 +1,5 @@
 import pytest
+from mmdet.datasets import AspectRatioBatchSampler
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import DataLoader
 
@@ -22,6 +23,13 @@ def test_batches_of_epoch_of_four_processes_is_one_pass(sampler):
     data = range(1000)
     loader = DataLoader(data, batch_size=5, sampler=OfFour(sampler, data))
     assert batches_of_epoch(loader, 4) == 50
+
+
+@pytest.mark.parametrize('sampler', [InfiniteSampler, SeededInfiniteSampler, DefaultSampler])
+def test_batches_of_epoch_of_a_batch_sampler_is_one_pass(sampler):
+    data = range(1000)
+    batches = AspectRatioBatchSampler(OfFour(sampler, data), batch_size=5)
+    assert batches_of_epoch(DataLoader(data, batch_sampler=batches), 4) == 50
 
 
 @pytest.mark.parametrize('sampler', [InfiniteSampler, SeededInfiniteSampler, DefaultSampler])

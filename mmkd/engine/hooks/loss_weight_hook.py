@@ -48,7 +48,9 @@ class LossWeightHook(Hook):
 def batches_of_epoch(loader: DataLoader, processes: int) -> int:
     """Return how many batches a process draws while all of them together draw every image once."""
     batches = len(loader)
-    if isinstance(loader.sampler, InfiniteSampler):  # its length covers all processes
+    # A loader with a batch sampler of another kind has no sampler of its own.
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    if isinstance(sampler, InfiniteSampler):  # its length covers all processes
         batches = -(-batches // processes)
     # With drop_last, fewer images than a batch give 0 batches, but sampling continues.
     return max(1, batches)
