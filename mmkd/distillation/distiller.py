@@ -75,6 +75,14 @@ class Distiller(BaseModel):
         self._nonfinite: dict[str, str] = {}
         self.register_load_state_dict_pre_hook(_accept_student_weights)
 
+    @property
+    def detector(self) -> nn.Module:
+        """The student, by the name of MMDetection's trackers, which its YOLOXModeSwitchHook asks.
+
+        That hook looks for ``bbox_head`` in the model itself, or in its ``detector``.
+        """
+        return self.student
+
     @staticmethod
     def _terms(distill: Mapping[str, dict | None]) -> nn.ModuleDict:
         if not isinstance(distill, Mapping):

@@ -145,3 +145,16 @@ def test_detection_teacher_padding_equals_its_own_preprocessor(run):
     batch = preprocess(student)
     ours, _ = TeacherInputs(student, teacher)(batch['inputs'], batch['data_samples'])
     torch.testing.assert_close(ours, preprocess(teacher)['inputs'], rtol=1e-4, atol=1e-4)
+
+
+def test_detection_yolox_hook_switches_the_student(tmp_path, detection_files):
+    """MMDetection's hook does so in the last epochs, after most of a training."""
+    config = Config.fromfile(detection_files['recipe'])
+    loader = config.train_dataloader
+    loader.dataset.length = 2
+    loader.dataset = dict(type='MultiImageMixDataset', dataset=loader.dataset, pipeline=[])
+    loader.sampler = dict(type='DefaultSampler')
+    config.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    config.val_dataloader = config.val_evaluator = config.val_cfg = None
+    config.custom_hooks = [dict(type='YOLOXModeSwitchHook', num_last_epochs=1)]
+    assert train(config, tmp_path).model.student.bbox_head.use_l1
