@@ -62,15 +62,19 @@ def score(network: nn.Module, config: Config, count: int) -> tuple[str, float]:
     evaluator = Evaluator(metric)
     evaluator.dataset_meta = dataloader.dataset.metainfo
     network.eval()
-    done = 0
+    seen = []
     with torch.no_grad():
         for batch in islice(dataloader, count):
-            evaluator.process(data_samples=network.val_step(batch), data_batch=batch)
-            done += 1
+            samples = network.val_step(batch)
+            evaluator.process(data_samples=samples, data_batch=batch)
+            seen += [sample.get('img_id') for sample in samples]
+    for one in evaluator.metrics:
+        if hasattr(one, 'img_ids'):  # COCO's: if None, those of all images of its file
+            one.img_ids = seen
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)  # no table of classes
-    metrics = evaluator.evaluate(done)
+    metrics = evaluator.evaluate(len(seen))
     logger.setLevel(level)
     chosen = [key for key in metrics for full in _chosen_by(config) if _is_metric(key, full)]
     if not metrics:  # MMDetection's, where no box was found

@@ -1,13 +1,20 @@
 """``mmkd check`` on real networks: what it prints of the teacher, the taps and the gradients."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+from torch import nn
 
-from mmkd.cli.check import smaller_is_better
+from mmkd.cli.check import score, smaller_is_better
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,3 +78,50 @@ def test_check_launcher_is_rejected(recipe_file, monkeypatch, capsys):
 def test_smaller_is_better_is_decided_as_the_checkpoint_hook_does(hook, metric, smaller):
     config = Config(dict(default_hooks=dict(checkpoint=hook)))
     assert smaller_is_better(config, metric) == smaller
+
+
+class Perfect(nn.Module):
+    """A network that finds every box as it is annotated."""
+
+    def val_step(self, batch: dict) -> list:
+        for sample in batch['data_samples']:
+            truth = sample.gt_instances
+            sample.pred_instances = InstanceData(
+                bboxes=truth.bboxes.tensor, labels=truth.labels, scores=torch.ones(len(truth))
+            )
+        return batch['data_samples']
+
+
+@pytest.mark.parametrize('count', [1, 3, 9])
+def test_score_of_a_perfect_detector_is_1_on_any_number_of_images(tmp_path, count):
+    cv2.imwrite(str(tmp_path / '0.jpg'), np.zeros((64, 96, 3), np.uint8))
+    size = dict(file_name='0.jpg', height=64, width=96)
+    box = dict(category_id=1, bbox=[5, 5, 20, 30])
+    facts = dict(
+        images=[dict(size, id=i) for i in range(4)],
+        annotations=[dict(box, id=i + 1, image_id=i) for i in range(4)],
+        categories=[dict(id=1, name='cell')],
+    )
+    (tmp_path / 'a.json').write_text(json.dumps(facts))
+    dataset = dict(
+        type='CocoDataset',
+        data_root=str(tmp_path),
+        ann_file='a.json',
+        data_prefix=dict(img=''),
+        metainfo=dict(classes=('cell',)),
+        test_mode=True,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True),
+            dict(type='PackDetInputs'),
+        ],
+    )
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    config = Config(
+        dict(
+            val_dataloader=dict(batch_size=1, num_workers=0, sampler=sampler, dataset=dataset),
+            val_evaluator=dict(type='CocoMetric', ann_file=str(tmp_path / 'a.json')),
+        )
+    )
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        assert score(Perfect(), config, count) == ('coco/bbox_mAP', 1.0)
