@@ -22,6 +22,9 @@ class CheckedCOCO(COCO):
     another order would change their names. Of two parts of one id it would see one. ``area`` and
     ``iscrowd``, which some tools leave out or set to 0 or null, become the box's area and 0.
 
+    pycocotools takes an object whose annotation has the id 0 for one that was not found, and text
+    for a number. Annotations with such an id are numbered anew, from 1.
+
     Raises:
         UserError: the file cannot be read, an image or annotation lacks what is needed or holds
             what cannot be, an id stands twice, no annotation is of a listed image, or the
@@ -38,6 +41,7 @@ class CheckedCOCO(COCO):
 
     def createIndex(self) -> None:  # noqa: N802  (the name in pycocotools)
         _check_file(self.path, self.dataset)
+        _number_from_one(self.dataset.get('annotations', []))
         super().createIndex()
 
     def get_cat_ids(
@@ -119,6 +123,14 @@ def _complete(annotation: dict) -> None:
     if (annotation.get('area') or 0) <= 0:
         annotation['area'] = width * height
     annotation['iscrowd'] = int(annotation.get('iscrowd') or 0)
+
+
+def _number_from_one(annotations: list[dict]) -> None:
+    if not all(
+        type(annotation.get('id')) is int and annotation['id'] for annotation in annotations
+    ):
+        for number, annotation in enumerate(annotations, 1):
+            annotation['id'] = number
 
 
 def _check_own_ids(path: str, key: str, parts: list[dict]) -> None:

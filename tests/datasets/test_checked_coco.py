@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from mmdet.evaluation.metrics import coco_metric
 from mmengine.registry import init_default_scope
+from pycocotools.cocoeval import COCOeval
 
 from mmkd.datasets.checked_coco import CheckedCOCO
 from mmkd.errors import UserError
@@ -77,8 +78,27 @@ def test_checked_coco_supercategory_is_not_a_class(coco):
 def test_checked_coco_missing_area_is_that_of_the_box(coco, tmp_path):
     assert len(coco(categories('nut'), ('nut',)).get_data_info(0)['instances']) == 1
     read = CheckedCOCO(str(tmp_path / 'a.json'))
-    assert read.load_anns([0])[0]['area'] == 600 and read.load_anns([0])[0]['iscrowd'] == 0
+    assert read.load_anns([1])[0]['area'] == 600 and read.load_anns([1])[0]['iscrowd'] == 0
     assert coco_metric.COCO is CheckedCOCO  # evaluation needs an area as well
+
+
+@pytest.mark.parametrize('ids', [(0, 1), (1, 2), (5, 0), ('a', 'b'), (-1, 9)])
+def test_checked_coco_found_objects_count_whatever_their_ids(tmp_path, ids):
+    box = dict(category_id=1, bbox=[5, 5, 20, 30])
+    image = dict(file_name='0.jpg', height=64, width=96)
+    facts = dict(
+        images=[dict(image, id=i) for i in range(2)],
+        annotations=[dict(box, id=name, image_id=i) for i, name in enumerate(ids)],
+        categories=categories('nut'),
+    )
+    (tmp_path / 'a.json').write_text(json.dumps(facts))
+    truth = CheckedCOCO(str(tmp_path / 'a.json'))
+    found = truth.loadRes([dict(box, image_id=i, score=0.9) for i in range(2)])
+    evaluation = COCOeval(truth, found, 'bbox')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == 1
 
 
 @pytest.mark.parametrize(
