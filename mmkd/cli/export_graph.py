@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmkd.checkpoints.atomic_files import write_atomically
 from mmkd.config.student import innermost_dataset
+from mmkd.config.types import type_name
 from mmkd.deploy.evaluation import evaluation_images, exported_scores
 from mmkd.deploy.export_files import (
     as_tuple,
@@ -111,7 +112,20 @@ def export_metadata(
         std=preprocessing.std,
         rgb=preprocessing.rgb,
         pad_value=preprocessing.pad_value,
+        keep_ratio=_TASKS[outputs] == 'detection' and not stretches_images(config),
         **label_rules(network),
+    )
+
+
+def stretches_images(config: Config) -> bool:
+    """Return whether a config's test images are resized without keeping their aspect."""
+    loader = config.get('test_dataloader')
+    steps = innermost_dataset(loader.dataset).get('pipeline') or [] if loader else []
+    return any(
+        type_name(step['type']) == 'Resize'
+        and step.get('scale') is not None
+        and not step.get('keep_ratio', False)
+        for step in steps
     )
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.config import Config
 from torch import nn
 from torch.nn import functional
 
-from mmkd.cli.export_graph import check_against_pytorch, other_sizes
+from mmkd.cli.export_graph import check_against_pytorch, other_sizes, stretches_images
 from mmkd.deploy.export_files import write_onnx
 from mmkd.deploy.export_model import ExportModel
 from mmkd.errors import UserError
@@ -89,3 +90,19 @@ def test_check_of_a_file_of_one_size_at_another_raises_user_error(tmp_path):
     write_onnx(module, path, SIZE, dynamic=False, facts={})
     with pytest.raises(UserError, match='2 x 12 x 18: the file cannot be run'):
         check_against_pytorch(module, path, SIZE, [(12, 18)])
+
+
+@pytest.mark.parametrize(
+    'resize, stretched',
+    [
+        (dict(type='Resize', scale=(128, 96), keep_ratio=True), False),
+        (dict(type='mmdet.Resize', scale=(128, 96), keep_ratio=False), True),
+        (dict(type='Resize', scale=(128, 96)), True),  # MMCV's default
+        (dict(type='Resize', scale_factor=0.5), False),
+        (dict(type='LoadImageFromFile'), False),
+    ],
+)
+def test_stretches_images_is_told_by_the_test_pipeline(resize, stretched):
+    dataset = dict(type='ConcatDataset', datasets=[dict(pipeline=[resize])])
+    assert stretches_images(Config(dict(test_dataloader=dict(dataset=dataset)))) == stretched
+    assert not stretches_images(Config(dict(test_dataloader=None)))

@@ -288,7 +288,7 @@ def test_infer_video_on_full_disk_is_an_error(exported, folder, tmp_path):
     [
         ('task', None), ('task', 'depth'), ('task', 'detection'), ('size', [0, 64]), ('size', 64),
         ('classes', 'ab'), ('palette', [[1, 2]]), ('mean', [1]), ('std', [1, 0, 1]),
-        ('threshold', 1.5), ('align_corners', 1),
+        ('threshold', 1.5), ('align_corners', 1), ('keep_ratio', 1),
         ('rgb', 1), ('pad_value', 'x'), ('palette', [[0, 0, 300]]), ('palette', [[0, 0, -1]]),
         ('size', [65536, 65536]), ('std', [1, 1e-9, 1]), ('mean', [0, 0, 1e300]),
     ],
@@ -305,11 +305,14 @@ def test_infer_foreign_metadata_raise_user_error(
     assert status == 2 and f'metadata {key}=' in errors and 'Traceback' not in errors
 
 
+@pytest.mark.parametrize('keep_ratio', [True, False])
 @pytest.mark.parametrize('height, width', [(2980, 4000), (501, 331), (7, 2000), (1, 1), (96, 128)])
-def test_infer_box_of_the_whole_image_is_the_whole_image(tmp_path, height, width):
+def test_infer_box_of_the_whole_image_is_the_whole_image(tmp_path, height, width, keep_ratio):
     """Sizes are rounded to pixels, so an image's two scales differ."""
-    rows = max(1, round(height * min(96 / height, 128 / width)))
-    columns = max(1, round(width * min(96 / height, 128 / width)))
+    rows, columns = 96, 128
+    if keep_ratio:
+        rows = max(1, round(height * min(96 / height, 128 / width)))
+        columns = max(1, round(width * min(96 / height, 128 / width)))
     outputs = dict(boxes=np.float32([[[0, 0, columns, rows]]]), scores=np.float32([[[0.9]]]))
     tensors = {key: onnx.numpy_helper.from_array(value) for key, value in outputs.items()}
     kind = onnx.TensorProto.FLOAT
@@ -325,13 +328,14 @@ def test_infer_box_of_the_whole_image_is_the_whole_image(tmp_path, height, width
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 18)])
     model.ir_version = 9
     facts = dict(task='detection', size=[96, 128], classes=['a'], palette=None, rgb=True)
-    facts |= dict(mean=[0, 0, 0], std=[255, 255, 255], pad_value=0)
+    facts |= dict(mean=[0, 0, 0], std=[255, 255, 255], pad_value=0, keep_ratio=keep_ratio)
     onnx.helper.set_model_props(model, dict(mmkd=json.dumps(facts)))
     onnx.save(model, tmp_path / 'a.onnx')
     infer = runpy.run_path(str(ROOT / 'tools/deploy/infer.py'))
     image = np.zeros((height, width, 3), np.uint8)
     result = infer['Model'](str(tmp_path / 'a.onnx'))([image])[0]
     ((box, _, _),) = infer['boxes_of'](result, (height, width), 0.5, 0.5)
+    assert result['scale'] == pytest.approx((columns / width, rows / height))
     assert box == pytest.approx([0, 0, width, height], rel=1e-5)
 
 

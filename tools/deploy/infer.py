@@ -56,6 +56,7 @@ FACTS = dict(  # what a file's metadata hold, and how each is checked
     # it resizes from corner to corner.
     threshold=lambda value: value is None or is_number(value) and 0 <= value <= 1,
     align_corners=lambda value: isinstance(value, bool),
+    keep_ratio=lambda value: isinstance(value, bool),  # whether images keep their aspect
 )
 ABSENT = dict(threshold=None, align_corners=False)  # of a file of an earlier release
 OPACITY = 0.6  # of the classes' colours over an image
@@ -83,7 +84,7 @@ def parse_facts(text: str, outputs: list[str], path: str) -> dict:
         facts = None
     if not isinstance(facts, dict):
         raise ValueError(f'{path}: metadata: expected what export.py writes; export it again')
-    facts = ABSENT | facts
+    facts = ABSENT | dict(keep_ratio=facts.get('task') == 'detection') | facts
     for key, fits in FACTS.items():
         if key not in facts or not fits(facts[key]):
             raise ValueError(
@@ -129,12 +130,12 @@ class Model:
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, float, float]:
         """One image (H, W, 3), uint8, BGR, as the network takes it; the scales (x, y) to it.
 
-        An image is stretched to the network's size; a detector's keeps its aspect and is padded at
-        its right and bottom.
+        An image is stretched to the network's size. A detector's keeps its aspect and is padded at
+        its right and bottom, unless it was trained on stretched images.
         """
         height, width = self.facts['size']
         x, y = width / image.shape[1], height / image.shape[0]
-        if self.facts['task'] == 'detection':
+        if self.facts['keep_ratio']:
             x = y = min(x, y)
         size = (max(1, round(image.shape[1] * x)), max(1, round(image.shape[0] * y)))
         x, y = size[0] / image.shape[1], size[1] / image.shape[0]  # whole pixels were rounded to
