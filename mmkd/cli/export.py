@@ -49,11 +49,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def output_file(args: argparse.Namespace) -> Path:
+    """Return the file to write."""
+    return Path(args.out or Path(args.checkpoint).with_name('student' + SUFFIXES[args.format]))
+
+
 def check_args(args: argparse.Namespace, config: Config) -> None:
     """Check that the arguments fit each other, before any work is done."""
     suffix = SUFFIXES[args.format]
     if args.out and Path(args.out).suffix != suffix:
         raise UserError(f'--out {args.out}: expected *{suffix} with --format {args.format}')
+    out = output_file(args)
+    if out.resolve() == Path(args.checkpoint).resolve():
+        raise UserError(f'--out {out}: expected another file than the checkpoint; name another')
     if args.size and min(args.size) < 1:
         raise UserError(f'--size {args.size[0]} {args.size[1]}: expected two integers >= 1')
     if args.calibration < 1:
@@ -88,7 +96,7 @@ def main() -> None:
     init_default_scope(config.get('default_scope', 'mmseg'))
     network = MODELS.build(config.model).eval()
     load_weights(network, load_checkpoint_file(args.checkpoint), f'checkpoint {args.checkpoint}')
-    out = Path(args.out or Path(args.checkpoint).with_name('student' + SUFFIXES[args.format]))
+    out = output_file(args)
     if args.format == 'safetensors':
         write_safetensors(out, network.state_dict())
         print(f'{out}: {out.stat().st_size / 2**20:.1f} MiB of weights, under their own names')

@@ -542,6 +542,20 @@ def test_export_conflicting_options_raise_user_error(segmentor, monkeypatch, cap
     assert status == 2 and errors.strip() == f'error: {message}'
 
 
+@pytest.mark.parametrize('name, options', [('student', []), ('last', ['--out', 'a/../last.pt'])])
+def test_export_does_not_replace_the_checkpoint(
+    segmentor, monkeypatch, capfd, tmp_path, name, options
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a').mkdir()
+    checkpoint = shutil.copy(segmentor[1], f'{name}.pt')
+    before = Path(checkpoint).read_bytes()
+    args = [segmentor[0], checkpoint, '--format', 'torchscript', '--size', 32, 32, *options]
+    status, _, errors = run(monkeypatch, capfd, 'export', *args)
+    assert status == 2 and 'expected another file than the checkpoint' in errors
+    assert Path(checkpoint).read_bytes() == before
+
+
 def test_export_config_without_data_needs_a_size_alone(segmentor, monkeypatch, capfd, tmp_path):
     config = tmp_path / 'bare.py'
     parts = [f'{part}_{key} = None' for part in ('train', 'test') for key in ('dataloader', 'cfg')]
