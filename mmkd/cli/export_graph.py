@@ -25,7 +25,7 @@ from mmkd.deploy.export_files import (
 from mmkd.deploy.export_model import ExportModel, make_export_model
 from mmkd.errors import UserError, one_line
 from mmkd.openmmlab.preprocessing import Preprocessing
-from mmkd.openmmlab.tasks import is_classifier, is_segmentor
+from mmkd.openmmlab.tasks import is_classifier, is_segmentor, segmentation_head
 from mmkd.registry import DATASETS
 
 # Tolerances for rounding: relative to the largest logit, share of labels, score in points.
@@ -81,7 +81,7 @@ def export_graph(
         if args.evaluate:
             predict = load_exported(written)
             file = {out.name: (lambda images: predict(fits(images)), raw)}
-            evaluate(network, config, file, exact=not args.int8)
+            evaluate(network, config, file, exact=not args.int8, argmax=args.argmax)
         write_atomically(out, written.read_bytes())
     print(f'{out}: {out.stat().st_size / 2**20:.1f} MiB, for {size[0]} x {size[1]} pixels')
 
@@ -133,8 +133,7 @@ def label_rules(network: nn.Module) -> dict:
     """Return what makes labels of a segmentor's logits; nothing for other networks."""
     if not is_segmentor(network):
         return {}
-    heads = network.decode_head
-    head = heads[-1] if isinstance(heads, nn.ModuleList) else heads
+    head = segmentation_head(network)
     return dict(
         threshold=head.threshold if head.out_channels == 1 else None,
         align_corners=bool(head.align_corners),
@@ -228,18 +227,27 @@ def check_image_size(images: Tensor, size: tuple[int, int], raw: bool) -> Tensor
     return images
 
 
-def evaluate(network: nn.Module, config: Config, predictors: dict, exact: bool) -> None:
+def evaluate(
+    network: nn.Module, config: Config, predictors: dict, exact: bool, argmax: bool = False
+) -> None:
     """Print the score of PyTorch and of the file on the test data.
+
+    Where annotations have another size than the images, resized labels score otherwise than resized
+    logits. A file of labels (``argmax``) is therefore compared with PyTorch's labels.
 
     Raises:
         UserError: ``exact`` is set and they differ by more than rounding.
     """
-    own = make_export_model(network)
-    predictors = {'PyTorch': (lambda images: (own(images),), False), **predictors}
-    metrics = exported_scores(network, config, predictors)
+    own = {'PyTorch': make_export_model(network)}
+    if argmax:
+        own['PyTorch, labels'] = make_export_model(network, argmax=True)
+    own = {name: (lambda images, form=form: (form(images),), False) for name, form in own.items()}
+    metrics = exported_scores(network, config, own | predictors)
     wanted = 'accuracy/top1' if is_classifier(network) else 'mIoU'
     scores = {name: metric[wanted] for name, metric in metrics.items()}
     for name, score in scores.items():
         print(f'{name}: {wanted} {score:.2f}')
-    if exact and not max(scores.values()) - min(scores.values()) <= SCORE:
+    compared = [list(own)[-1], *predictors]
+    found = [scores[name] for name in compared]
+    if exact and not max(found) - min(found) <= SCORE:
         raise UserError(f'the {wanted} of the file differs from that of PyTorch: {scores}')

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmkd.deploy.export_files import Predictor
-from mmkd.openmmlab.tasks import is_classifier
+from mmkd.openmmlab.tasks import is_classifier, segmentation_head
 
 
 def exported_scores(
@@ -93,7 +93,7 @@ def _logits(output: Tensor, network: nn.Module) -> Tensor:
     """Return logits (B, K, H, W) of an output that may be labels (B, H, W)."""
     if output.is_floating_point():
         return output
-    classes = network.decode_head.num_classes
-    if network.decode_head.out_channels == 1:  # the threshold applies to a sigmoid
+    head = segmentation_head(network)
+    if head.out_channels == 1:  # the threshold applies to a sigmoid
         return output[:, None].float() * 2e4 - 1e4
-    return functional.one_hot(output.long(), classes).permute(0, 3, 1, 2).float()
+    return functional.one_hot(output.long(), head.num_classes).permute(0, 3, 1, 2).float()

@@ -16,7 +16,12 @@ from torch.nn import functional
 from mmkd.errors import UserError
 from mmkd.models.vmamba import FourPathScan
 from mmkd.openmmlab.preprocessing import Preprocessing
-from mmkd.openmmlab.tasks import image_channels, is_classifier, is_segmentor
+from mmkd.openmmlab.tasks import (
+    image_channels,
+    is_classifier,
+    is_segmentor,
+    segmentation_head,
+)
 
 
 class ExportModel(nn.Module):
@@ -68,8 +73,7 @@ class DeployedSegmentor(ExportModel):
     def __init__(
         self, network: BaseSegmentor, preprocessing: Preprocessing | None, argmax: bool = False
     ) -> None:
-        head = network.decode_head
-        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        head = segmentation_head(network)
         if isinstance(head, Mask2FormerHead | MaskFormerHead | PointHead):
             raise UserError(
                 f'decode_head.type={type(head).__name__}: expected a head that returns a map of '
@@ -93,7 +97,8 @@ class DeployedSegmentor(ExportModel):
         if not self.argmax:
             return logits
         if logits.shape[1] == 1:
-            return (logits[:, 0].sigmoid() > self.network.decode_head.threshold).to(torch.uint8)
+            threshold = segmentation_head(self.network).threshold
+            return (logits[:, 0].sigmoid() > threshold).to(torch.uint8)
         return logits.argmax(1).to(torch.uint8 if logits.shape[1] <= 256 else torch.int32)
 
 

@@ -15,6 +15,12 @@ def is_segmentor(network: nn.Module) -> bool:
     return isinstance(network, BaseSegmentor)
 
 
+def segmentation_head(network: nn.Module) -> nn.Module:
+    """Return the head whose logits a segmentor predicts with: a cascade's last one."""
+    heads = network.decode_head
+    return heads[-1] if isinstance(heads, nn.ModuleList) else heads
+
+
 def is_detector(network: nn.Module) -> bool:
     """Return whether ``network`` is a detector of MMDetection, or a subclass of one.
 

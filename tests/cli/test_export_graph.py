@@ -2,18 +2,27 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn import functional
 
-from mmkd.cli.export_graph import check_against_pytorch, other_sizes, stretches_images
+from mmkd.cli.export_graph import (
+    check_against_pytorch,
+    evaluate,
+    other_sizes,
+    stretches_images,
+)
 from mmkd.deploy.export_files import write_onnx
-from mmkd.deploy.export_model import ExportModel
+from mmkd.deploy.export_model import ExportModel, make_export_model
 from mmkd.errors import UserError
+from mmkd.registry import MODELS
 
 SIZE = (24, 36)
 
@@ -106,3 +115,56 @@ def test_stretches_images_is_told_by_the_test_pipeline(resize, stretched):
     dataset = dict(type='ConcatDataset', datasets=[dict(pipeline=[resize])])
     assert stretches_images(Config(dict(test_dataloader=dict(dataset=dataset)))) == stretched
     assert not stretches_images(Config(dict(test_dataloader=None)))
+
+
+@pytest.fixture
+def resized_data(tmp_path) -> Config:
+    """Three images, tested at half of the size of their label maps."""
+    random = np.random.default_rng(0)
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+    for i in range(3):
+        image = cv2.resize(random.integers(0, 256, (6, 9, 3), np.uint8), (96, 64))
+        cv2.imwrite(str(tmp_path / f'images/{i}.png'), image)
+        cv2.imwrite(str(tmp_path / f'labels/{i}.png'), image[..., 0] // 86)
+    dataset = dict(
+        type='mmkd.FolderDataset',
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='images', seg_map_path='labels'),
+        img_suffix='.png',
+        seg_map_suffix='.png',
+        metainfo=dict(classes=('a', 'b', 'c')),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(48, 32)),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+    )
+    evaluator = dict(type='mmkd.ExactIoUMetric', iou_metrics=['mIoU'])
+    return Config(dict(test_dataloader=dict(dataset=dataset), test_evaluator=evaluator))
+
+
+@pytest.mark.parametrize('cascade', [False, True])
+def test_evaluate_compares_resized_labels_with_pytorchs(resized_data, capsys, cascade):
+    head = dict(in_channels=4, in_index=1, channels=4, num_classes=3, align_corners=False)
+    heads = dict(head, type='FCNHead', num_convs=1)
+    model = dict(type='EncoderDecoder', decode_head=heads, test_cfg=dict(mode='whole'))
+    if cascade:
+        heads = [heads, dict(head, type='OCRHead', ocr_channels=4)]
+        model.update(type='CascadeEncoderDecoder', num_stages=2, decode_head=heads)
+    one = dict(strides=(1, 2), downsamples=(True,), enc_num_convs=(1, 1), dec_num_convs=(1,))
+    one |= dict(num_stages=2, enc_dilations=(1, 1), dec_dilations=(1,), base_channels=4)
+    preprocessor = dict(type='SegDataPreProcessor', mean=[127.0] * 3, std=[50.0] * 3)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        torch.manual_seed(0)
+        model |= dict(backbone=dict(one, type='UNet'), data_preprocessor=preprocessor)
+        network = MODELS.build(model).eval()
+        last = (network.decode_head[-1] if cascade else network.decode_head).conv_seg
+        nn.init.normal_(last.weight)
+        labels = make_export_model(network, argmax=True)
+        file = dict(file=(lambda images: (labels(images),), False))
+        evaluate(network, resized_data, file, exact=True, argmax=True)
+    said = capsys.readouterr().out.splitlines()
+    scores = dict(line.split(': mIoU ') for line in said if ': mIoU ' in line)
+    assert scores['file'] == scores['PyTorch, labels'] != scores['PyTorch']
