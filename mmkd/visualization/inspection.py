@@ -94,8 +94,15 @@ def inspect_image(distiller: Distiller, item: dict) -> Inspection:
 
 
 def input_picture(item: dict) -> np.ndarray:
-    """Return the image (H, W, 3), BGR, uint8, of a dataset item."""
-    return np.ascontiguousarray(item['inputs'].numpy().transpose(1, 2, 0))
+    """Return the image (H, W, 3), BGR, uint8, of a dataset item.
+
+    A grey image has three equal channels, and one of more than three shows its first three.
+    """
+    image = item['inputs'].numpy().transpose(1, 2, 0)
+    image = image[..., :3] if image.shape[2] >= 3 else image[..., [0, 0, 0]]
+    if image.dtype != np.uint8:  # of a loader with `to_float32`
+        image = image.clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(image)
 
 
 def _taps(terms: Iterable[Term], side: str) -> list[Tap]:

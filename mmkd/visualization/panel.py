@@ -23,10 +23,11 @@ def colour_labels(
     Returns:
         BGR picture (H, W, 3), uint8.
     """
-    table = np.zeros((256, 3), np.uint8)
+    label = label.astype(int)
+    table = np.zeros((max(len(palette), label.max(), ignore) + 1, 3), np.uint8)
     table[: len(palette)] = np.asarray(palette, np.uint8)[:, ::-1]
     table[ignore] = 0
-    return table[label.astype(np.uint8)]
+    return table[label]
 
 
 def panel(pictures: Mapping[str, np.ndarray], height: int = 288) -> np.ndarray:

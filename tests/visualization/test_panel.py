@@ -10,6 +10,13 @@ def test_colour_labels_gives_bgr_colours():
     assert painted.dtype == np.uint8
 
 
+def test_colour_labels_has_as_many_colours_as_the_palette():
+    palette = np.random.default_rng(0).integers(1, 256, (400, 3))
+    painted = colour_labels(np.array([[0, 300, 399, 500, 255]]), palette.tolist())
+    assert (painted[0, :3] == palette[[0, 300, 399], ::-1]).all()
+    assert (painted[0, 3:] == 0).all()  # beyond the palette, and ignored
+
+
 def test_panel_pictures_stand_side_by_side_under_titles():
     red = np.full((10, 20, 3), (0, 0, 255), np.uint8)
     blue = np.full((30, 30, 3), (255, 0, 0), np.uint8)
