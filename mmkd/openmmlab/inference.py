@@ -110,7 +110,8 @@ def _own_images(config: Config, work_dir: str | Path) -> Config:
             "in the folder's config"
         )
     dataset = innermost_dataset(loader.dataset)
-    loaders = {'RenderStreet': 'LoadImageFromFile'}
+    # By its short name: MMSegmentation 1.4's inferencer does not find it by its path.
+    loaders = dict.fromkeys(('RenderStreet', 'LoadImageFromFile'), 'LoadImageFromFile')
     dataset.pipeline = [
         dict(step, type=loaders.get(type_name(step['type']), step['type']))
         for step in dataset.pipeline

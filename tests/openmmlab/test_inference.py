@@ -59,6 +59,18 @@ def test_load_student_predicts_image_without_label(tmp_path, image):
     assert mmkd.load_student(tmp_path, device='cpu')(image)['predictions'].shape == (64, 96)
 
 
+def test_load_student_of_a_dumped_pure_python_pipeline_predicts(work_dir, tmp_path, image):
+    expected = mmkd.load_student(work_dir, device='cpu')(image)['predictions']
+    config = Config.fromfile(work_dir / 'student.py')
+    step = config.test_dataloader.dataset.pipeline[0]
+    assert step.pop('type') == 'mmkd.RenderStreet'
+    config.test_dataloader.dataset.pipeline[0] = dict(type='mmcv.transforms.LoadImageFromFile')
+    config.dump(tmp_path / 'student.py')
+    shutil.copy(work_dir / 'best.pth', tmp_path)
+    found = mmkd.load_student(tmp_path, device='cpu')(image)['predictions']
+    assert np.array_equal(found, expected)
+
+
 def test_load_student_without_test_data_loads_images_as_in_validation(work_dir, tmp_path, image):
     expected = mmkd.load_student(work_dir, device='cpu')(image)['predictions']
     config = Config.fromfile(work_dir / 'student.py')
