@@ -102,6 +102,9 @@ def check_tool(monkeypatch, tool: Path, words: list[str]) -> Path:
         configs = [args.config] if hasattr(args, 'config') else getattr(args, 'configs', [])
         for name in configs:
             load_config(name)
+    if tool.stem == 'distill':  # which writes the config of a later command
+        student = load_config(args.student).filename
+        Path(f'{Path(args.student).stem}_auto.py').write_text(f'_base_ = {student!r}\n')
     for key in options:
         assert any(has(load_config(name), key) for name in configs), f'no config has {key}'
     return tool
