@@ -83,7 +83,7 @@ def test_checked_coco_missing_area_is_that_of_the_box(coco, tmp_path):
 
 
 @pytest.mark.parametrize('ids', [(0, 1), (1, 2), (5, 0), ('a', 'b'), (-1, 9)])
-def test_checked_coco_found_objects_count_whatever_their_ids(tmp_path, ids):
+def test_checked_coco_found_objects_count_under_any_ids(tmp_path, ids):
     box = dict(category_id=1, bbox=[5, 5, 20, 30])
     image = dict(file_name='0.jpg', height=64, width=96)
     facts = dict(
