@@ -48,6 +48,8 @@ def check_sections(config: Config) -> None:
     """
     for key in _SECTIONS:
         left_out = key != 'model' and config.get(key) is None
+        # MMEngine has a default for these two where they are missing, but not where they are None.
+        left_out &= key not in ('env_cfg', 'randomness') or key not in config
         if not left_out and not isinstance(config[key], dict):
             raise UserError(f'{key}={config[key]!r}: expected a dict')
     default = config.get('default_hooks') or {}

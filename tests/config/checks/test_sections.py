@@ -17,6 +17,15 @@ def test_check_sections_of_another_type_are_rejected(recipe, key):
         check_sections(recipe)
 
 
+@pytest.mark.parametrize('key', ['env_cfg', 'randomness'])
+def test_check_sections_that_mmengine_reads_are_not_none(recipe, key):
+    recipe[key] = None
+    with pytest.raises(UserError, match=f'^{key}=None: expected a dict'):
+        check_sections(recipe)
+    recipe.pop(key)
+    check_sections(recipe)
+
+
 def test_check_sections_default_scope_is_a_name(recipe):
     recipe.default_scope = 3
     with pytest.raises(UserError, match='default_scope=3: expected the name of a library'):
