@@ -2,6 +2,7 @@
 
 import torch
 from mmengine.device import get_device
+from mmseg.models.decode_heads.dm_head import DCM
 from torch import nn
 
 from mmkd.openmmlab.lean_attention import use_lean_attention
@@ -24,7 +25,8 @@ def use_channels_last(model: nn.Module) -> None:
     """Lay out the 4-D weights of the segmentors in ``model`` for a CPU's convolutions, in place.
 
     A convolution follows the layout of its weights, so images need no conversion. Values, shapes
-    and names stay. On other devices nothing changes: there it has not been timed.
+    and names stay. On other devices nothing changes: there it has not been timed. DMNet stays as it
+    is: it views features (B, C, H, W) as (1, BC, H, W), which this layout does not allow.
 
     Call it after ``init_weights``: random values are drawn in the order of the memory, so the same
     seed would give other weights.
@@ -32,4 +34,5 @@ def use_channels_last(model: nn.Module) -> None:
     if get_device() != 'cpu':
         return
     for network in filter(is_segmentor, model.modules()):
-        network.to(memory_format=torch.channels_last)
+        if not any(isinstance(module, DCM) for module in network.modules()):
+            network.to(memory_format=torch.channels_last)

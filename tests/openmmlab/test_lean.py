@@ -65,3 +65,16 @@ def test_use_channels_last_leaves_detectors():
     detector = build('configs/students/retinanet_r18half_streets.py')
     use_channels_last(detector)
     assert not all(has_channels_last(detector))
+
+
+def test_use_channels_last_leaves_dmnet_which_views_its_features():
+    init_default_scope('mmseg')
+    backbone = dict(type='ResNet', depth=18, base_channels=8, num_stages=2, strides=(1, 2))
+    backbone |= dict(dilations=(1, 1), out_indices=(0, 1))
+    head = dict(type='DMHead', in_channels=16, in_index=1, channels=8, num_classes=3)
+    head |= dict(filter_sizes=(1, 3), norm_cfg=dict(type='BN'))
+    network = MODELS.build(dict(type='EncoderDecoder', backbone=backbone, decode_head=head)).eval()
+    images = torch.rand(2, 3, 32, 32)
+    expected = network(images)
+    use_channels_last(network)
+    assert torch.equal(network(images), expected)
