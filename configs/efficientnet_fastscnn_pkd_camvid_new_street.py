@@ -4,7 +4,7 @@ _base_ = [
     '_base_/datasets/camvid_192x256_new_street.py',
     '_base_/distillers/fast_scnn_pkd.py',
     '_base_/schedules/camvid_new_street.py',
-    '_base_/camvid_unlabelled_runtime.py',
+    '_base_/camvid_new_street_runtime.py',
 ]
 model = dict(
     teacher=dict(
@@ -12,4 +12,3 @@ model = dict(
         checkpoint='work_dirs/efficientnet_lite2_camvid_by_sequence/best.pth',
     ),
 )
-default_hooks = dict(unlabelled=dict(dataset=dict(sequences=['0006R0'], indices=list(range(50)))))
