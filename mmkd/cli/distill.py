@@ -16,6 +16,7 @@ from mmkd.analysis.survey_pair import build, survey_pair
 from mmkd.checkpoints.atomic_files import write_atomically
 from mmkd.config.checks.checkpoints import checkpoint_hook, has_best_checkpoint_hook
 from mmkd.config.checks.data import check_dataloaders
+from mmkd.config.checks.loops import trains_by_epoch
 from mmkd.config.class_names import class_names
 from mmkd.config.distillation_text import distillation_text
 from mmkd.config.load import config_name, load_config
@@ -121,7 +122,7 @@ def checkpoint_options(config: Config, network: nn.Module) -> dict | None:
     if hook:
         options = {}
     else:
-        by_epoch = not (config.get('train_cfg') or {}).get('max_iters')
+        by_epoch = trains_by_epoch(config)
         options = dict(type='CheckpointHook', by_epoch=by_epoch)
         options |= {} if by_epoch else dict(interval=500)
     if hook.get('save_best') in (None, 'auto'):

@@ -25,6 +25,8 @@ _SECTIONS = (
     'randomness',
     'visualizer',
 )
+# MMEngine has defaults for the last two where they are missing, but not where they are None.
+_NEVER_NONE = ('model', 'env_cfg', 'randomness')
 
 
 def check_library(config: Config) -> None:
@@ -47,10 +49,9 @@ def check_sections(config: Config) -> None:
         UserError: One is not, or a hook does not have a type; the message names the key.
     """
     for key in _SECTIONS:
-        left_out = key != 'model' and config.get(key) is None
-        # MMEngine has a default for these two where they are missing, but not where they are None.
-        left_out &= key not in ('env_cfg', 'randomness') or key not in config
-        if not left_out and not isinstance(config[key], dict):
+        if key != 'model' and key not in config:
+            continue
+        if not isinstance(config[key], dict if key in _NEVER_NONE else dict | None):
             raise UserError(f'{key}={config[key]!r}: expected a dict')
     default = config.get('default_hooks') or {}
     for key, hook in default.items():
