@@ -165,9 +165,11 @@ def main() -> None:
         raise UserError(f'--out={out}: expected a name that ends in .py')
     config = load_config(args.student)
     if Config._is_lazy_import(config.filename):
+        plain = shlex.quote(f'{config_name(args.student)}_plain.py')
         raise UserError(
-            f'{args.student}: expected a config with _base_, which the written file inherits, but '
-            'it is a pure Python one; write the distillation yourself (docs/concepts.md)'
+            f'{args.student}: expected a plain config, which the written file inherits, but it is '
+            f'a pure Python one; write it as a plain one, mmkd config {shlex.quote(args.student)} '
+            f'> {plain}, and give that one'
         )
     if is_distillation(config):
         raise UserError(f'{args.student}: expected the config of a student; this one distils')

@@ -1,6 +1,7 @@
 """``mmkd distill`` from the two words that a user types to a trained student."""
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -26,13 +27,17 @@ from mmkd.errors import UserError
 from mmkd.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = "import sys, mmkd_cli; mmkd_cli.main(['distill', *sys.argv[1:]])"
+CODE = 'import sys, mmkd_cli; mmkd_cli.main(sys.argv[1:])'
 
 
-def distill(folder: Path, *words: str) -> subprocess.CompletedProcess:
+def mmkd(folder: Path, *words: str) -> subprocess.CompletedProcess:
     environment = os.environ | dict(PYTHONPATH=str(ROOT))
     command = [sys.executable, '-c', CODE, *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def distill(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    return mmkd(folder, 'distill', *words)
 
 
 def run_distill(monkeypatch, *words: str) -> None:
@@ -245,11 +250,27 @@ def test_checkpoint_options_of_a_detector_follow_its_metric(detection_files, eva
     assert checkpoint_options(config, detector) == expected
 
 
-def test_distill_pure_python_student_is_an_error(teacher_files, tmp_path, capsys, monkeypatch):
+def test_distill_pure_python_student_error_names_the_command_that_helps(
+    teacher_files, tmp_path, capsys, monkeypatch
+):
+    write_student(tmp_path)
+    text = load_config(str(tmp_path / 'student.py')).pretty_text
+    assert "type='FastSCNN'" in text
     (tmp_path / 'lazy.py').write_text(
-        'from mmseg.models import EncoderDecoder\nmodel = dict(type=EncoderDecoder)\n'
+        'from mmseg.models import FastSCNN\n' + text.replace("type='FastSCNN'", 'type=FastSCNN')
     )
     monkeypatch.chdir(tmp_path)
     run_distill(monkeypatch, 'lazy.py', '--teacher', ':'.join(teacher_files), '--write-only')
-    assert 'lazy.py: expected a config with _base_' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert 'lazy.py: expected a plain config' in error
     assert not list(tmp_path.glob('*_auto.py'))
+    command = re.search(r'mmkd (config lazy\.py) > (lazy_plain\.py)', error)
+    plain = mmkd(tmp_path, *command[1].split())
+    (tmp_path / command[2]).write_text(plain.stdout)
+    done = distill(tmp_path, command[2], '--teacher', ':'.join(teacher_files), '--write-only')
+    assert done.returncode == 0, done.stderr
+    student = load_config('lazy_plain_auto.py').model.student
+    expected = load_config('student.py').model
+    assert student.backbone.pop('type') == 'mmseg.models.FastSCNN'
+    assert expected.backbone.pop('type') == 'FastSCNN'
+    assert student == expected
