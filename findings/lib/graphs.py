@@ -1,6 +1,11 @@
 """Run a graph in ONNX's text form, in onnxruntime and in another runtime."""
 
+import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -28,6 +33,44 @@ def run_tract(graph: str, **inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         runnable = tract.onnx().load(file.name).into_model().into_runnable()
     found = runnable.run(list(inputs.values()))[0].to_numpy()
     return _run_onnxruntime(model, inputs), found
+
+
+def run_mnn(graph: str, **inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the output in onnxruntime and in MNN."""
+    import _tools  # what mnnconvert calls; that one also installs a package
+    from MNN import expr, nn
+
+    model = _model(graph)
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        source, target = Path(folder, 'a.onnx'), Path(folder, 'a.mnn')
+        onnx.save(model, source)
+        files = ['--modelFile', str(source), '--MNNModel', str(target)]
+        _tools.mnnconvert(['mnnconvert', '-f', 'ONNX', *files, '--bizCode', 'x'])
+        outputs = [output.name for output in model.graph.output]
+        network = nn.load_module_from_file(str(target), list(inputs), outputs)
+        variables = []
+        for value in inputs.values():
+            variables.append(expr.placeholder(list(value.shape), expr.NCHW, expr.float))
+            variables[-1].write(np.ascontiguousarray(value, np.float32))
+        output = network.onForward(variables)[0]
+        if len(output.shape) == 4:
+            output = expr.convert(output, expr.NCHW)
+        found = np.array(output.read()).reshape(output.shape)
+    return _run_onnxruntime(model, inputs), found
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Hide what compiled code prints."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, 'w') as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def _model(graph: str) -> onnx.ModelProto:
