@@ -142,6 +142,44 @@ def load_ncnn(student: Student) -> Loaded:
     return Loaded(predict, size)
 
 
+def load_mnn(student: Student) -> Loaded:
+    """Convert the ONNX file for MNN, and run it in float32."""
+    from MNN import expr, nn
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / 'student.mnn'
+        # mnnconvert calls this too, and installs a package before (findings/).
+        code = 'import sys, _tools; _tools.mnnconvert(sys.argv)'
+        files = ['--modelFile', student.path, '--MNNModel', target]
+        log = subprocess.run(
+            [sys.executable, '-c', code, '-f', 'ONNX', *files, '--bizCode', 'mmkd'],
+            capture_output=True,
+            text=True,
+        )
+        if log.returncode or not target.is_file():
+            lines = (log.stdout + log.stderr).strip().splitlines() or ['nothing']
+            raise RuntimeError(f'MNN ends with {log.returncode}, its last line: {lines[-1]}')
+        settings = dict(backend='CPU', numThread=1, precision='high')
+        manager = nn.create_runtime_manager((settings,))
+        outputs = list(student.module.outputs)
+        network = nn.load_module_from_file(
+            str(target), ['images'], outputs, runtime_manager=manager
+        )
+        size = _bytes(target)
+
+    def predict(images: np.ndarray) -> list[np.ndarray]:
+        source = expr.placeholder(list(images.shape), expr.NCHW, expr.float)
+        source.write(np.ascontiguousarray(images))
+        found = []
+        for output in network.onForward([source]):
+            if len(output.shape) == 4:  # MNN computes in a layout of its own
+                output = expr.convert(output, expr.NCHW)
+            found.append(np.array(output.read()).reshape(output.shape))
+        return found
+
+    return Loaded(predict, size)
+
+
 def load_tract(student: Student) -> Loaded:
     """Run the ONNX file in tract, which prepares a dynamic one for each size anew."""
     import tract
@@ -225,6 +263,7 @@ RUNTIMES: dict[str, tuple[str, Callable[[Student], Loaded]]] = {
     'onnxruntime': ('onnxruntime', load_onnxruntime),
     'OpenVINO': ('openvino', load_openvino),
     'ncnn': ('ncnn', load_ncnn),
+    'MNN': ('MNN', load_mnn),
     'tract': ('tract', load_tract),
     'LiteRT': ('litert-torch', load_litert),
     'ExecuTorch': ('executorch', load_executorch),

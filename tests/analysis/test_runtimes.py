@@ -64,7 +64,7 @@ def test_runtime_of_a_fixed_student_computes_what_pytorch_does(name, fixed):
     assert list(fixed.path.parent.iterdir()) == [fixed.path]  # a converter leaves nothing there
 
 
-@pytest.mark.parametrize('name', ['onnxruntime', 'OpenVINO', 'tract'])
+@pytest.mark.parametrize('name', ['onnxruntime', 'OpenVINO', 'MNN', 'tract'])
 def test_runtime_of_a_dynamic_student_computes_every_size(name, dynamic):
     if name not in installed_runtimes():
         pytest.skip(f'needs {RUNTIMES[name][0]}')
