@@ -73,6 +73,7 @@ class SeededInfiniteSampler(Sampler):
             check_integer('sampler.views', views, least=1)
         for part in walk_datasets(dataset):
             _check_passes_draws(part)
+        self.dataset = dataset  # MMDetection's AspectRatioBatchSampler asks it for image sizes
         self.views = views
         self.size = len(dataset)
         self.seed = seed

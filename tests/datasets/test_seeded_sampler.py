@@ -5,6 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets import AspectRatioBatchSampler
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, RepeatDataset
 from torch.utils.data import DataLoader, Dataset
 
@@ -75,6 +76,19 @@ def test_seeded_sampler_processes_take_turns(skip):
     together = [i for turn in zip(*shares, strict=True) for i in turn]
     assert [(int(i), i.seed) for i in together] == [(int(i), i.seed) for i in alone]
     assert [i.draw for i in together] == list(range(3 * skip, 3 * skip + 12))
+
+
+def test_seeded_sampler_under_mmdet_batch_sampler_groups_images_by_aspect_ratio():
+    """Most of MMDetection's configs have this batch sampler."""
+
+    class Sized(Draws):
+        def get_data_info(self, index):
+            return dict(width=3 if index < 3 else 1, height=2)
+
+    batches = AspectRatioBatchSampler(SeededInfiniteSampler(Sized(), seed=1), batch_size=2)
+    drawn = list(islice(batches, 10))
+    assert all((a < 3) == (b < 3) for a, b in drawn)
+    assert all(isinstance(index, SeededIndex) for batch in drawn for index in batch)
 
 
 def test_seeded_sampler_views_recur_and_are_those_of_every_seed():
