@@ -56,6 +56,11 @@ class Distiller(BaseModel):
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
         network = MODELS.build(student)
+        if 'distill' in dict(network.named_children()):
+            raise UserError(
+                f'model.student.type={type(network).__name__}: expected a network without a part '
+                'named distill, as the terms are named; rename that part'
+            )
         super().__init__(data_preprocessor=network.data_preprocessor)
         make_lean(network)
         self.student = network
@@ -320,8 +325,10 @@ class Distiller(BaseModel):
 
 
 def _accept_student_weights(module: nn.Module, state_dict: dict, prefix: str, *_: object) -> None:
-    # Files use the student's names for its weights; in memory they have the prefix `student.`.
+    # Files use the student's names for its weights; in memory they have the prefix `student.`. A
+    # name in a file can begin with it too, where the student has a part of that name.
+    own = module.student.state_dict().keys()
     for key in [k for k in state_dict if k.startswith(prefix)]:
         name = key[len(prefix) :]
-        if not name.startswith((_PREFIX, _TERMS)):
+        if name in own or not name.startswith((_PREFIX, _TERMS)):
             state_dict[f'{prefix}{_PREFIX}{name}'] = state_dict.pop(key)

@@ -46,8 +46,9 @@ def check_load_from(config: Config, resumed_by: str = '--resume') -> None:
     if is_distillation(config) and isinstance(state, dict):  # both ways of naming
         wrapper = '' if hasattr(network, 'module') else 'module.'
         names = {key: key.removeprefix(wrapper) for key in state}
+        own = network.state_dict().keys()
         state = {
-            name.removeprefix('student.'): state[key]
+            name if name in own else name.removeprefix('student.'): state[key]
             for key, name in names.items()
             if not name.startswith('distill.')
         }

@@ -8,6 +8,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import torch
@@ -23,6 +24,7 @@ from mmengine.dataset import ClassBalancedDataset
 from mmengine.fileio import PickleHandler, register_backend, register_handler
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
+from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -64,7 +66,8 @@ def apply_patches() -> None:
     _find_configs()
     _average_class_weights()
     # Constructors such as layer-wise decay look for the names `backbone.` and for the attribute
-    # `backbone`. In a Distiller the student's parameters are named `student.backbone.`
+    # `backbone`. In a Distiller the student's parameters are named `student.backbone.`. And of a
+    # network with a layer named `module`, MMEngine would train that layer alone.
     DefaultOptimWrapperConstructor.__call__ = _build_optimizer
     # Checkpoint hooks write with ``backend_args=dict(backend='atomic')``: a crash leaves the old
     # file or the new one.
@@ -157,10 +160,12 @@ def _find_base(base: str, config: str) -> tuple:
 
 
 def _build_optimizer(constructor: DefaultOptimWrapperConstructor, model: nn.Module) -> OptimWrapper:
-    model = getattr(model, 'module', model)  # of a distributed wrapper
+    if is_model_wrapper(model):
+        model = model.module
     if hasattr(model, 'as_optimized'):
         model = model.as_optimized()
-    return _mmengine_builds_optimizer(constructor, model)
+    # MMEngine takes what is named `module`. That could also be a layer of the network.
+    return _mmengine_builds_optimizer(constructor, SimpleNamespace(module=model))
 
 
 class _PlainPickleHandler(PickleHandler):

@@ -6,7 +6,7 @@ import torch
 from batch_norms import count_batch_norms
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import DefaultScope
-from mmseg.models import SegDataPreProcessor
+from mmseg.models import EncoderDecoder, SegDataPreProcessor
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -347,6 +347,32 @@ def test_distiller_loads_student_checkpoint(distiller, model_config):
     assert result.unexpected_keys == [] and result.missing_keys == []
     for key, value in student.state_dict().items():
         assert torch.equal(distiller.student.state_dict()[key], value), key
+
+
+class Nested(EncoderDecoder):
+    """A segmentor with one more layer, of a name of your choice."""
+
+    def __init__(self, layer: str, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.add_module(layer, nn.Conv2d(3, 3, 1))
+
+
+def test_distiller_with_a_student_in_the_student_loads_either_naming(model_config):
+    """Checkpoints name that layer ``student.``, which is also how a Distiller names weights."""
+    model_config['student'].update(type=Nested, layer='student')
+    distiller = MODELS.build(model_config)
+    for state in (distiller.student.state_dict(), distiller.state_dict()):
+        changed = {key: value + 1 for key, value in state.items()}
+        name = next(key for key in changed if key.endswith('student.weight'))
+        assert distiller.load_state_dict(changed, strict=False).missing_keys == []
+        assert torch.equal(distiller.student.student.weight, changed[name])
+
+
+def test_distiller_student_with_a_part_named_distill_raises_user_error(model_config):
+    model_config['student'].update(type=Nested, layer='distill')
+    message = '^model.student.type=Nested: expected a network without a part named distill'
+    with pytest.raises(UserError, match=message):
+        MODELS.build(model_config)
 
 
 def test_distiller_averaged_copy_shares_teacher(distiller):

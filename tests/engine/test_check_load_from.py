@@ -3,6 +3,8 @@ import copy
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.models import EncoderDecoder
+from torch import nn
 
 from mmkd.engine.check_load_from import check_load_from
 from mmkd.engine.distill_runner import DistillRunner
@@ -42,6 +44,16 @@ def test_check_load_from_any_prefix_accepts_whole_student_only(recipe, tmp_path,
     lacking = save(recipe, tmp_path / 'lacking.pth', NAMINGS[naming](state))
     with pytest.raises(UserError, match='weights are missing, such as decode_head.conv_seg.weight'):
         check_load_from(lacking)
+
+
+def test_check_load_from_of_a_student_with_a_part_named_student_is_accepted(recipe, tmp_path):
+    class Nested(EncoderDecoder):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.student = nn.Conv2d(3, 3, 1)
+
+    recipe.model.student.type = Nested
+    check_load_from(save(recipe, tmp_path / 'start.pth', student_of(recipe)))
 
 
 @pytest.mark.parametrize('alone', [False, True])

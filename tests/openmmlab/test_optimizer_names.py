@@ -85,3 +85,14 @@ def test_as_optimized_shares_the_modules_and_changes_none(convnext_model):
     assert 'distill.feature.adapter.0.weight' in dict(view.named_parameters())
     assert [name for name, _ in distiller.named_parameters()] == names
     assert not hasattr(distiller.student, 'distill')
+
+
+@pytest.mark.parametrize('distilled', [True, False])
+def test_build_optim_wrapper_of_a_network_with_a_layer_named_module_has_every_parameter(
+    convnext_model, distilled
+):
+    """MMEngine takes such a layer for the network inside a distributed wrapper."""
+    network = MODELS.build(convnext_model if distilled else convnext_model['student'])
+    (network.student if distilled else network).module = nn.Conv2d(3, 3, 1)
+    found = rates(network, dict(optimizer=dict(type='SGD', lr=0.1)))
+    assert found.keys() == {id(p) for p in network.parameters()}
