@@ -42,10 +42,12 @@ class Preprocessing:
             or test.get('size_divisor')
             or 1
         )
+        mean = config.get('mean')
         return cls(
             type=type_name(config.get('type', 'ImgDataPreprocessor')),
-            mean=_three(config.get('mean'), 0.0),
-            std=_three(config.get('std'), 1.0),
+            mean=_three(mean, 0.0),
+            # Without a mean, MMSegmentation 1.2.2 and MMPretrain do not look at it.
+            std=_three(None if mean is None else config.get('std'), 1.0),
             rgb=any(config.get(key) for key in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')),
             divisor=divisor,
             pad_value=config.get('pad_val', config.get('pad_value', 0)),

@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 
 from mmkd.distillation.teacher_inputs import TeacherInputs
 from mmkd.errors import UserError
-from mmkd.openmmlab.preprocessing import pad_batches_to
+from mmkd.openmmlab.preprocessing import Preprocessing, pad_batches_to
 
 IMAGENET = dict(
     type='SegDataPreProcessor',
@@ -47,6 +47,11 @@ def test_teacher_inputs_equal_its_own_preprocessor(student, teacher):
     expected, _ = preprocess(teacher, images)
     converted, _ = TeacherInputs(student, teacher)(inputs, samples)
     torch.testing.assert_close(converted, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_preprocessing_std_without_mean_is_ignored():
+    """MMSegmentation 1.2.2 and MMPretrain normalise where there is a mean."""
+    assert Preprocessing.from_config(dict(NONE, std=[1, 2, 3])) == Preprocessing.from_config(NONE)
 
 
 def test_teacher_inputs_padding_is_the_teachers():
