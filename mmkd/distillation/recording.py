@@ -20,12 +20,14 @@ class Recording:
     """The outputs of the modules of one forward pass, by module path."""
 
     def __init__(self, paths: Iterable[str]) -> None:
+        paths = list(paths)
         self._outputs: dict[str, list[Any]] = {path: [] for path in paths}
-        self._versions: dict[tuple[str, int], int] = {}
+        # Of each call, its tensors and their versions, by id. A tensor that is kept keeps its id.
+        self._versions: dict[str, list[dict[int, tuple[Tensor, int]]]] = {p: [] for p in paths}
 
     def add(self, path: str, output: Any) -> None:
         self._outputs[path].append(output)
-        self._versions.update(((path, id(t)), t._version) for t in _tensors(output))
+        self._versions[path].append({id(t): (t, t._version) for t in _tensors(output)})
 
     def calls(self) -> dict[str, int]:
         """Return how often each module ran."""
@@ -62,13 +64,14 @@ class Recording:
             raise UserError(
                 f'tap {str(tap)!r} gives {_describe(value)}: expected a tensor; add an index'
             )
-        version = self._versions.get((tap.path, id(value)))
-        if version is None:
+        call = 0 if len(outputs) == 1 else tap.index[0]
+        known = self._versions[tap.path][call].get(id(value))
+        if known is None:
             raise UserError(
                 f'tap {str(tap)!r}: a later layer changes the list that {tap.path!r} returns; tap '
                 'that layer instead'
             )
-        if value._version != version:
+        if value._version != known[1]:
             raise UserError(
                 f'tap {str(tap)!r}: expected an output that stays, but a later layer (such as an '
                 f'activation with inplace=True) overwrites {tap.path!r}; tap that layer instead'

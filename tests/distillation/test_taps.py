@@ -124,6 +124,53 @@ def test_recording_output_overwritten_in_place_raises_user_error():
         recording[parse_tap('stem')]
 
 
+class Appending(nn.Module):
+    """Replaces the parts of the list that its layer returns, and appends to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = Parts()
+
+    def forward(self, x):
+        parts = self.parts(x)
+        for i in range(len(parts)):
+            parts[i] = parts[i] + 1
+        parts.append(parts[0] * 2)
+        return parts
+
+
+class Parts(nn.Module):
+    def forward(self, x):
+        return [x * 1, x * 2]
+
+
+@pytest.mark.parametrize('index', range(3))
+def test_recording_of_a_list_that_a_later_layer_changes_raises_user_error(index):
+    """A new part can take the memory, and so the id, of one that it replaces."""
+    net, tap = Appending(), parse_tap(f'parts[{index}]')
+    with record(net, [tap]) as recording:
+        net(torch.ones(1, 2, 3, 3))
+    with pytest.raises(UserError, match='a later layer changes the list'):
+        recording[tap]
+
+
+def test_recording_of_one_tensor_in_two_calls_is_read_for_the_last():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            return self.act(self.act(x * 1).sub_(1))
+
+    net, first, last = Twice(), parse_tap('act[0]'), parse_tap('act[1]')
+    with record(net, [first]) as recording:
+        output = net(torch.ones(1, 2, 3, 3))
+    assert torch.equal(recording[last], output)
+    with pytest.raises(UserError, match='expected an output that stays'):
+        recording[first]
+
+
 def test_record_error_in_block_restores_forward():
     net = Net()
     with pytest.raises(ZeroDivisionError), record(net, [parse_tap('head'), parse_tap('act')]):
