@@ -1,9 +1,13 @@
+import copy
+from typing import Any
+
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmkd.checkpoints.load_weights import extract_state_dict
 from mmkd.datasets.scheduled_mix_dataset import warn_of_endless_mixes
 from mmkd.distillation.rng import preserve_rng_state
 from mmkd.distillation.sample_batch import lend_batch
@@ -28,6 +32,18 @@ class DistillRunner(Runner):
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         with lend_batch(self._load_batch):
             return super().build_model(model)
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call all hooks. Those that get a checkpoint find its weights as ``state_dict``.
+
+        Files of other programs name the weights ``model``, of which MMEngine loads nothing, or hold
+        nothing else, which its ``EMAHook`` does not take.
+        """
+        checkpoint = kwargs.get('checkpoint') if fn_name == 'after_load_checkpoint' else None
+        if checkpoint is not None and 'state_dict' not in checkpoint:
+            weights = extract_state_dict(checkpoint, str(self.cfg.get('load_from')))
+            checkpoint['state_dict'] = copy.copy(weights)
+        super().call_hook(fn_name, **kwargs)
 
     def register_default_hooks(self, hooks: dict[str, Hook | dict | None] | None = None) -> None:
         """Register the default hooks; None leaves one out, also one that MMEngine does not have."""

@@ -3,12 +3,15 @@
 import random
 
 import numpy as np
+import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.hooks import EMAHook
 from torch.utils.data import DataLoader, Dataset
 
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.first_batch import load_first_batch
+from mmkd.registry import MODELS
 
 
 class Remembering(Dataset):
@@ -47,6 +50,24 @@ def test_load_first_batch_leaves_dataset_and_generators():
 def test_load_first_batch_of_one_is_one():
     loader = DataLoader(Remembering(), batch_size=1, collate_fn=pseudo_collate)
     assert len(load_first_batch(loader)['inputs']) == 1
+
+
+@pytest.mark.parametrize('distilled', [True, False])
+@pytest.mark.parametrize('key', ['model', None])
+def test_distill_runner_starts_from_a_file_of_another_program(recipe, tmp_path, key, distilled):
+    weights = MODELS.build(recipe.model.student).state_dict()
+    path = tmp_path / 'start.pth'
+    torch.save({key: weights, 'epoch': 3} if key else weights, path)
+    recipe.custom_hooks = [dict(type='EMAHook')]
+    if not distilled:
+        recipe.model = recipe.model.student
+    runner = DistillRunner.from_cfg(recipe)
+    runner.call_hook('before_run')
+    runner.load_checkpoint(str(path))
+    (average,) = (hook.ema_model.module for hook in runner.hooks if isinstance(hook, EMAHook))
+    for network in (runner.model, average):
+        state = getattr(network, 'student', network).state_dict()
+        assert all(torch.equal(state[name], value) for name, value in weights.items())
 
 
 def test_distill_runner_trains_on_the_data_that_it_lent(recipe, capsys):
