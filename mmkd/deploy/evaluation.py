@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmkd.deploy.export_files import Predictor
+from mmkd.openmmlab.preprocessing import Preprocessing
 from mmkd.openmmlab.tasks import is_classifier, segmentation_head
 
 
@@ -24,11 +25,12 @@ def exported_scores(
     """Evaluate functions of images as ``config`` evaluates ``network``.
 
     A segmentor's post-processing resizes logits to the size of the annotation. Labels are resized
-    in the same way, as logits of 0 and 1.
+    in the same way, as logits of 0 and 1. Raw images are padded as the network's preprocessing pads
+    them, with its colour rounded.
 
     Args:
         network: A segmentor or classifier, for its preprocessing and post-processing.
-        config: Gives ``test_dataloader`` and ``test_evaluator``.
+        config: Gives ``test_dataloader``, ``test_evaluator`` and the model's ``data_preprocessor``.
         predictors: By name, a function and whether it takes raw images, see
             :class:`mmkd.deploy.export_model.ExportModel`.
 
@@ -39,11 +41,12 @@ def exported_scores(
     evaluators = {name: Evaluator(config.test_evaluator) for name in predictors}
     for evaluator in evaluators.values():
         evaluator.dataset_meta = loader.dataset.metainfo
+    preprocessing = Preprocessing.from_config(config.model.get('data_preprocessor'), testing=True)
     progress = ProgressBar(len(loader))
     for batch in loader:
         ready = network.data_preprocessor(copy.copy(batch), False)
         for name, (predict, takes_raw) in predictors.items():
-            images = raw_images(batch) if takes_raw else ready['inputs']
+            images = raw_images(batch, preprocessing) if takes_raw else ready['inputs']
             (output,) = predict(images)
             samples = _predict(network, output, copy.deepcopy(ready['data_samples']))
             evaluators[name].process(data_samples=samples, data_batch=batch)
@@ -53,11 +56,14 @@ def exported_scores(
 
 
 def evaluation_images(
-    network: nn.Module, dataloader: dict, count: int, raw: bool
+    network: nn.Module, dataloader: dict, count: int, raw: Preprocessing | None
 ) -> Iterator[Tensor]:
-    """Yield the first ``count`` images of a dataloader's dataset, raw or preprocessed."""
+    """Yield the first ``count`` images of a dataloader's dataset, preprocessed.
+
+    With ``raw`` they are raw, padded as this preprocessing pads them.
+    """
     for batch in evaluation_batches(dataloader, count):
-        yield raw_images(batch) if raw else network.data_preprocessor(batch, False)['inputs']
+        yield raw_images(batch, raw) if raw else network.data_preprocessor(batch, False)['inputs']
 
 
 def evaluation_batches(dataloader: dict, count: int) -> Iterator[dict]:
@@ -66,9 +72,14 @@ def evaluation_batches(dataloader: dict, count: int) -> Iterator[dict]:
         yield batch
 
 
-def raw_images(batch: dict) -> Tensor:
-    """Return (B, H, W, 3), uint8, BGR, of a data loader's batch."""
-    return torch.stack(list(batch['inputs'])).permute(0, 2, 3, 1).contiguous()
+def raw_images(batch: dict, preprocessing: Preprocessing) -> Tensor:
+    """Return (B, H, W, 3), uint8, BGR, of a data loader's batch, padded at the right and bottom."""
+    images = torch.stack(list(batch['inputs'])).permute(0, 2, 3, 1)
+    count, height, width, _ = images.shape
+    colour = images.new_tensor(preprocessing.padding_colour)
+    padded = colour.repeat(count, *preprocessing.padded((height, width)), 1)
+    padded[:, :height, :width] = images
+    return padded
 
 
 def _one_by_one(dataloader: dict) -> torch.utils.data.DataLoader:

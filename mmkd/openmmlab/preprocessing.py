@@ -22,6 +22,7 @@ class Preprocessing:
         rgb: Whether the network takes RGB.
         divisor: Height and width are padded to a multiple of this.
         pad_value: Value of the padding, after normalisation.
+        test_size: Height and width to which smaller test images are padded.
     """
 
     type: str
@@ -30,18 +31,20 @@ class Preprocessing:
     rgb: bool
     divisor: int
     pad_value: float
+    test_size: tuple[int, int] | None = None
 
     @classmethod
-    def from_config(cls, config: dict | None) -> 'Preprocessing':
-        """Create it from a ``data_preprocessor`` config."""
+    def from_config(cls, config: dict | None, testing: bool = False) -> 'Preprocessing':
+        """Create it from a ``data_preprocessor`` config.
+
+        Args:
+            config: The config.
+            testing: Whether it is for test images: MMSegmentation pads them by ``test_cfg`` alone.
+        """
         config = config or {}
         test = config.get('test_cfg') or {}
-        divisor = (
-            config.get('size_divisor')
-            or config.get('pad_size_divisor')
-            or test.get('size_divisor')
-            or 1
-        )
+        own = None if testing else config.get('size_divisor')
+        divisor = own or config.get('pad_size_divisor') or test.get('size_divisor') or 1
         mean = config.get('mean')
         return cls(
             type=type_name(config.get('type', 'ImgDataPreprocessor')),
@@ -51,10 +54,24 @@ class Preprocessing:
             rgb=any(config.get(key) for key in ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')),
             divisor=divisor,
             pad_value=config.get('pad_val', config.get('pad_value', 0)),
+            test_size=tuple(test['size']) if testing and test.get('size') else None,
         )
+
+    @property
+    def pads(self) -> bool:
+        """Whether images can get a padding."""
+        return self.divisor > 1 or self.test_size is not None
+
+    @property
+    def padding_colour(self) -> tuple[int, int, int]:
+        """The padding in an image that is not normalised: BGR, 0 to 255, rounded."""
+        colour = [m + s * self.pad_value for m, s in zip(self.mean, self.std, strict=True)]
+        colour = [min(max(round(value), 0), 255) for value in colour]
+        return tuple(reversed(colour) if self.rgb else colour)
 
     def padded(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width that the network gets for images of ``size``."""
+        size = tuple(map(max, size, self.test_size)) if self.test_size else size
         return tuple(-(-side // self.divisor) * self.divisor for side in size)
 
     def check_size(self, size: tuple[int, int], option: str) -> None:
@@ -63,7 +80,7 @@ class Preprocessing:
         Raises:
             UserError: The size is not a multiple of the divisor.
         """
-        if self.padded(size) != size:
+        if any(side % self.divisor for side in size):
             raise UserError(
                 f'{option}: expected multiples of {self.divisor}, the size_divisor of the '
                 "network's data_preprocessor"

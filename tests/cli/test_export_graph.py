@@ -22,6 +22,7 @@ from mmkd.cli.export_graph import (
 from mmkd.deploy.export_files import write_onnx
 from mmkd.deploy.export_model import ExportModel, make_export_model
 from mmkd.errors import UserError
+from mmkd.openmmlab.preprocessing import Preprocessing
 from mmkd.registry import MODELS
 
 SIZE = (24, 36)
@@ -160,6 +161,7 @@ def test_evaluate_compares_resized_labels_with_pytorchs(resized_data, capsys, ca
         torch.manual_seed(0)
         model |= dict(backbone=dict(one, type='UNet'), data_preprocessor=preprocessor)
         network = MODELS.build(model).eval()
+        resized_data.model = model
         last = (network.decode_head[-1] if cascade else network.decode_head).conv_seg
         nn.init.normal_(last.weight)
         labels = make_export_model(network, argmax=True)
@@ -168,3 +170,46 @@ def test_evaluate_compares_resized_labels_with_pytorchs(resized_data, capsys, ca
     said = capsys.readouterr().out.splitlines()
     scores = dict(line.split(': mIoU ') for line in said if ': mIoU ' in line)
     assert scores['file'] == scores['PyTorch, labels'] != scores['PyTorch']
+
+
+@pytest.mark.parametrize('argmax', [False, True])
+@pytest.mark.parametrize('padding', [dict(size_divisor=20), dict(size=(60, 70))])
+def test_evaluate_of_raw_images_pads_them_as_the_network_does(
+    resized_data, capsys, padding, argmax
+):
+    preprocessor = dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        size_divisor=1,  # of training; a test does not follow it
+        pad_val=-1,
+        test_cfg=padding,
+    )
+    head = dict(type='FCNHead', in_channels=4, channels=4, num_classes=3, num_convs=1)
+    one = dict(type='UNet', base_channels=4, num_stages=1, strides=(1,), downsamples=())
+    one |= dict(enc_num_convs=(1,), enc_dilations=(1,), dec_num_convs=(), dec_dilations=())
+    model = dict(type='EncoderDecoder', backbone=one, decode_head=dict(head, in_index=0))
+    resized_data.model = model | dict(data_preprocessor=preprocessor, test_cfg=dict(mode='whole'))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        torch.manual_seed(0)
+        network = MODELS.build(resized_data.model).eval()
+        nn.init.normal_(network.decode_head.conv_seg.weight)
+        preprocessing = Preprocessing.from_config(preprocessor, testing=True)
+        module, shapes = make_export_model(network, preprocessing, argmax), set()
+
+        def file(images: torch.Tensor) -> tuple[torch.Tensor]:
+            shapes.add(tuple(images.shape[1:3]))
+            return (module(images),)
+
+        evaluate(network, resized_data, dict(file=(file, True)), exact=True, argmax=argmax)
+    assert shapes == {preprocessing.padded((32, 48))}
+    said = capsys.readouterr().out.splitlines()
+    scores = {
+        name: float(score) for name, _, score in (s.partition(': mIoU ') for s in said) if score
+    }
+    assert list(scores)[:1] == ['PyTorch'] and list(scores)[-2:] == [
+        'PyTorch, rounded padding',
+        'file',
+    ]
+    assert scores['PyTorch'] == pytest.approx(scores['file'], abs=1.0) and scores['file'] > 0

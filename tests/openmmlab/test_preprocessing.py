@@ -162,3 +162,29 @@ def test_pad_batches_to_refuses_what_it_cannot_pad():
     )
     with pytest.raises(UserError, match='batch_augments: expected none with teacher views'):
         pad_batches_to(None, augmenting)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(size_divisor=32),  # of training
+        dict(size=(64, 96), test_cfg=dict(size_divisor=16)),
+        dict(size_divisor=1, test_cfg=dict(size_divisor=16), pad_val=-1),
+        dict(size_divisor=1, test_cfg=dict(size=(60, 70)), pad_val=1),
+        dict(size_divisor=1, test_cfg=dict(size=(30, 70)), bgr_to_rgb=False),
+    ],
+)
+def test_preprocessing_of_test_images_pads_as_the_preprocessor_does(changes):
+    config = {**IMAGENET, **changes}
+    image = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8)
+    own = SegDataPreProcessor(**{k: v for k, v in config.items() if k != 'type'})
+    expected = own(dict(inputs=[image], data_samples=[SegDataSample()]))['inputs']
+    found = Preprocessing.from_config(config, testing=True)
+    assert found.padded((40, 50)) == tuple(expected.shape[2:])
+    assert found.pads or expected.shape[2:] == (40, 50)
+    raw = torch.zeros(3, *expected.shape[2:], dtype=torch.uint8)
+    raw += torch.tensor(found.padding_colour, dtype=torch.uint8)[:, None, None]
+    raw[:, :40, :50] = image
+    keys = dict(mean=found.mean, std=found.std, bgr_to_rgb=found.rgb)
+    unpadded = SegDataPreProcessor(**keys)
+    torch.testing.assert_close(unpadded(dict(inputs=[raw]))['inputs'], expected, rtol=0, atol=0.02)

@@ -94,7 +94,8 @@ def sizes_to_compare(fixed: tuple, pairs: list, config: Config) -> list[tuple[in
     if None not in fixed:
         return [fixed]
     size = tuple(pairs[0][0].shape[2:])
-    divisor = Preprocessing.from_config(model_config(config).get('data_preprocessor')).divisor
+    preprocessor = model_config(config).get('data_preprocessor')
+    divisor = Preprocessing.from_config(preprocessor, testing=True).divisor
     return [size, *other_sizes(size, divisor).values()]
 
 
