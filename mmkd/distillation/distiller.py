@@ -136,7 +136,7 @@ class Distiller(BaseModel):
             for name, value in self._compare_unlabelled(terms, unlabelled).items():
                 values[name] = torch.lerp(values[name], value, share)
         if torch.is_grad_enabled():
-            self._measure_shares(losses, values)
+            self._measure_shares(losses, values, data_samples)
         losses = {_PREFIX + name: value for name, value in losses.items()}
         for name, term in self.distill.items():
             if name in values:
@@ -222,12 +222,15 @@ class Distiller(BaseModel):
         sizes = {tap: tuple(teacher[tap].shape[-2:]) for tap in taps}
         return [t for term in self.distill.values() for t in term.targets(student, sizes)], sizes
 
-    def _measure_shares(self, losses: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    def _measure_shares(
+        self, losses: dict[str, Tensor], values: dict[str, Tensor], data_samples: Sequence
+    ) -> None:
         """Update the weights that keep a share of the task's gradient, if they measure now.
 
         Args:
             losses: The student's own losses.
             values: The terms, not weighted.
+            data_samples: The annotations of the images.
         """
         weights = {name: self.distill[name].weight for name in values}
         due = [n for n, w in weights.items() if isinstance(w, GradientShare) and w.is_due]
@@ -237,8 +240,10 @@ class Distiller(BaseModel):
         parameters = [p for p in self.student.parameters() if p.requires_grad]
         norms = measure_gradient_norms(task, [values[name] for name in due], parameters)
         for name, (task_norm, term_norm) in zip(due, norms, strict=True):
+            term = self.distill[name]
+            empty = term.takes_labels and not term.counts_pixels(label_maps(data_samples))
             with prefix_errors(name):
-                weights[name].update(task_norm, term_norm)
+                weights[name].update(task_norm, term_norm, empty)
 
     def nonfinite_terms(self) -> dict[str, str]:
         """Say, by term, what was NaN or infinite since :meth:`forget_terms` was called last.

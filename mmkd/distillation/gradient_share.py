@@ -58,19 +58,21 @@ class GradientShare(nn.Module):
         """Decide whether iteration number ``iteration``, from 0, measures."""
         self.is_due = not self.value or iteration % self.every == 0
 
-    def update(self, task_norm: float, term_norm: float) -> None:
+    def update(self, task_norm: float, term_norm: float, empty: bool = False) -> None:
         """Move the weight towards the share.
 
         Norms that are not finite leave the weight as it is, and so does a task's gradient of zero:
-        a batch may have no valid label. So does a term's, once the weight has been measured.
+        a batch may have no valid label. So does a term's, once the weight has been measured, or of
+        a batch in which it had nothing to compare.
 
         Args:
             task_norm, term_norm: norms of the gradients of the task and of the unweighted term.
+            empty: whether the batch has no pixel that counts in the term.
 
         Raises:
             UserError: the term's gradient is zero when it is first measured, and the task's is not.
         """
-        if not self.value and term_norm == 0 and 0 < task_norm < math.inf:
+        if not self.value and term_norm == 0 and 0 < task_norm < math.inf and not empty:
             raise UserError(
                 'weight=gradient_share: expected a gradient at parameters that the task reaches '
                 'too, but it is zero; tap a trained layer of the student, and check that the '

@@ -236,6 +236,18 @@ class Term(nn.Module):
                     'checkpointed (with_cp) part of the student; tap a later layer'
                 )
 
+    def counts_pixels(self, labels: Tensor | None) -> bool:
+        """Return whether a pixel of the label maps (B, H, W) counts in the loss; True for None."""
+        if labels is None:
+            return True
+        if self.classes is not None:
+            labels = self.classes.ignore_others(labels, self._ignore_index)
+        return bool((labels != self._ignore_index).any())
+
+    @property
+    def _ignore_index(self) -> int:
+        return getattr(self.loss, 'ignore_index', 255)
+
     def compared(self, student: Recording, teacher: Recording) -> dict[str, Tensor]:
         """Return what the term compares, without its graph, by side and tap."""
         sides = (('student', self.student_taps, student), ('teacher', self.teacher_taps, teacher))
@@ -267,8 +279,7 @@ class Term(nn.Module):
             s = tuple(self.classes('student', x) for x in s)
             t = tuple(self.classes('teacher', x) for x in t)
             if labels is not None:
-                ignore_index = getattr(self.loss, 'ignore_index', 255)
-                labels = self.classes.ignore_others(labels, ignore_index)
+                labels = self.classes.ignore_others(labels, self._ignore_index)
         extra = {
             key: _unwrap(_frozen_values(taps, teacher)) for key, taps in self.extra_taps.items()
         }

@@ -349,6 +349,31 @@ def test_distiller_loads_student_checkpoint(distiller, model_config):
         assert torch.equal(distiller.student.state_dict()[key], value), key
 
 
+def test_gradient_share_of_a_first_batch_without_a_shared_class_is_measured_later(
+    model_config, batch
+):
+    shared, own, other = ['sky', 'car'], list('abcdefghi'), list('qrstuvwxy')
+    model_config['distill'] = dict(
+        logits=dict(
+            student='decode_head',
+            teacher='decode_head',
+            loss=dict(type='LogitKDLoss'),
+            classes=dict(student=shared + own, teacher=shared + other),
+            weight=SHARE,
+        )
+    )
+    distiller, (images, samples) = MODELS.build(model_config), batch
+    labels = [sample.gt_sem_seg.data for sample in samples]
+    weight, measured = distiller.distill.logits.weight, []
+    for values in ([x.clamp(min=2) for x in labels], labels):
+        for sample, value in zip(samples, values, strict=True):
+            sample.gt_sem_seg.data = value
+        distiller.distill.logits.set_time(0, 0)
+        distiller.loss(images, samples)
+        measured.append(weight.value)
+    assert measured[0] == 0 < measured[1]
+
+
 class Nested(EncoderDecoder):
     """A segmentor with one more layer, of a name of your choice."""
 

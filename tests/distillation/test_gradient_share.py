@@ -160,6 +160,12 @@ def test_update_rejects_zero_gradient_at_first():
         GradientShare(0.2).update(1.0, 0.0)
 
 
+def test_update_of_a_batch_without_a_pixel_that_counts_measures_again():
+    weight = GradientShare(0.2)
+    weight.update(1.0, 0.0, empty=True)
+    assert weight.value == 0
+
+
 def test_set_iteration_is_due_every_so_often():
     weight = GradientShare(0.2, every=3)
     weight.update(1.0, 1.0)
