@@ -98,3 +98,7 @@ def _package() -> Path:
 def _fail(line: str) -> None:
     print(f'error: {line}', file=sys.stderr)
     sys.exit(2)
+
+
+if __name__ == '__main__':
+    main()

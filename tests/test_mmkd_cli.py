@@ -22,6 +22,12 @@ def test_mmkd_help_has_one_line_per_command(capsys):
         assert f'  {name:<8}{line}' in lines and len(line) < 80
 
 
+def test_mmkd_module_runs_as_the_command_does():
+    command = [sys.executable, '-m', 'mmkd_cli', '--help']
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0 and 'usage: mmkd COMMAND' in result.stdout
+
+
 def test_mmkd_without_command_shows_help_and_fails(capsys):
     assert status_of([]) == 2
     assert 'usage: mmkd COMMAND' in capsys.readouterr().out

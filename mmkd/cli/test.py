@@ -40,9 +40,9 @@ def main() -> None:
     config.load_from, config.resume = None, False
     settle_worker_options(config)
     check_dataloaders(config, 'test_dataloader')
+    weights = load_checkpoint_file(args.checkpoint)  # first, because it can be missing
     set_launcher(config, args.launcher)
     runner = Runner.from_cfg(config)
-    weights = load_checkpoint_file(args.checkpoint)
     load_weights(unwrapped(runner.model), weights, f'checkpoint {args.checkpoint}')
     learned = _learned_classes(weights.get('meta') if isinstance(weights, dict) else None)
     classes = classes_of(runner.test_loop.dataloader.dataset)

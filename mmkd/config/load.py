@@ -138,9 +138,13 @@ def load_work_dir_config(work_dir: str | Path) -> Config:
     """Load the config of the run in a work dir: the one that MMEngine copied, or ``student.py``.
 
     Raises:
-        UserError: There is none, more than one, or one that cannot be read.
+        UserError: The folder does not exist, or does not hold one config that can be read.
     """
     folder = Path(work_dir).expanduser()
+    if not folder.is_dir():
+        found = 'is a file' if folder.exists() else 'does not exist'
+        hint = f'give its folder, {folder.parent}' if folder.exists() else 'correct the path'
+        raise UserError(f'{folder} {found}: expected the work dir of a run; {hint}')
     # A config without a file, such as an evaluated student's, is copied under a timestamp.
     other = re.compile(r'student|\d{8}_\d{6}')
     copies = sorted(path for path in folder.glob('*.py') if not other.fullmatch(path.stem))

@@ -38,3 +38,13 @@ def test_test_scores_the_checkpoint_and_not_what_its_training_started_from(
     (log,) = Path('work_dirs/student/test').glob('*/*.json')
     accuracy = 100 * (label == frequent).double().mean().item()
     assert json.loads(log.read_text())['aAcc'] == pytest.approx(accuracy, abs=0.01)
+
+
+def test_test_missing_checkpoint_is_named_before_the_network_is_built(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, 'argv', ['mmkd test', 'mmkd::students/fast_scnn_streets.py', 'none.pth']
+    )
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / 'tools/test.py'), run_name='__main__')
+    assert stop.value.code == 2 and not Path('work_dirs').exists()  # a runner makes its work dir

@@ -124,6 +124,10 @@ def test_load_student_missing_file_raises_user_error(work_dir, tmp_path):
     shutil.copy(work_dir / 'student.py', tmp_path)
     with pytest.raises(UserError, match='best.pth does not exist'):
         mmkd.load_student(tmp_path)
+    with pytest.raises(UserError, match='student.py is a file: .*give its folder, '):
+        mmkd.load_student(tmp_path / 'student.py')
+    with pytest.raises(UserError, match='no_run does not exist: expected the work dir of a run'):
+        mmkd.load_student(tmp_path / 'no_run')
     (tmp_path / 'a.py').write_text('')
     (tmp_path / 'b.py').write_text('')
     with pytest.raises(UserError, match='holds a.py, b.py as configs'):
