@@ -9,6 +9,8 @@ from PIL import Image
 from mmkd.errors import UserError, one_line
 from mmkd.registry import TRANSFORMS
 
+_MOST_CLASSES = 255  # MMSegmentation reads label files with 8 bits
+
 
 @TRANSFORMS.register_module()
 class LoadCheckedAnnotations(LoadAnnotations):
@@ -21,9 +23,9 @@ class LoadCheckedAnnotations(LoadAnnotations):
     ignored.
 
     Raises:
-        UserError: The file is missing or damaged, is grey with 2 or 4 bits a pixel, has another
-            size than the image, or holds an unknown class id; or the dataset does not give
-            ``num_classes``.
+        UserError: The file is missing or damaged, has several channels, is grey with 2 or 4 bits a
+            pixel, has another size than the image, or holds an unknown class id; or the dataset
+            does not give ``num_classes``, or gives more than 255.
     """
 
     def transform(self, results: dict) -> dict:
@@ -32,6 +34,11 @@ class LoadCheckedAnnotations(LoadAnnotations):
             raise UserError(
                 'mmkd.LoadCheckedAnnotations: expected a dataset that gives num_classes; use '
                 "type='mmkd.FolderDataset', or the transform LoadAnnotations"
+            )
+        if classes > _MOST_CLASSES:
+            raise UserError(
+                f'dataset.metainfo.classes: {classes} names: expected at most {_MOST_CLASSES}, '
+                'because labels have 8 bits and 255 is ignored; merge classes'
             )
         try:
             file = Image.open(io.BytesIO(fileio.get(path, backend_args=self.backend_args)))
@@ -51,6 +58,11 @@ class LoadCheckedAnnotations(LoadAnnotations):
         if 1 in file.size and label.size == math.prod(file.size):
             # MMSegmentation squeezes away a height or width of 1.
             label = results['gt_seg_map'] = label.reshape(file.size[::-1])
+        if label.ndim == 3:
+            raise UserError(
+                f'label {path} has {label.shape[2]} channels: expected one channel of class ids; '
+                'convert its colours to ids'
+            )
         if label.shape != tuple(results['ori_shape']):
             raise UserError(
                 f'label {path} has the shape {label.shape}: expected '

@@ -72,11 +72,25 @@ def test_load_checked_annotations_without_classes_raises_user_error(write):
         load(write(np.zeros(SHAPE)), num_classes=None)
 
 
-@pytest.mark.parametrize('shape', [(8, 6), (6, 9), (12, 16), (6, 8, 3)])
+@pytest.mark.parametrize('shape', [(8, 6), (6, 9), (12, 16)])
 def test_load_checked_annotations_other_size_raises_user_error(write, shape):
     path = write(np.arange(np.prod(shape)).reshape(shape) % 11)
     with pytest.raises(UserError, match=r'a.png has the shape .*: expected \(6, 8\)'):
         load(path)
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+def test_load_checked_annotations_colours_raise_user_error(write, channels):
+    path = write(np.zeros((*SHAPE, channels)))
+    with pytest.raises(UserError, match=f'{channels} channels: .* convert its colours to ids'):
+        load(path)
+
+
+def test_load_checked_annotations_more_classes_than_8_bits_hold_raise_user_error(write):
+    path = write(np.full(SHAPE, 254))
+    assert (load(path, num_classes=255) == 254).all()
+    with pytest.raises(UserError, match='256 names: expected at most 255'):
+        load(path, num_classes=256)
 
 
 def test_load_checked_annotations_16_bit_ids_raise_user_error(tmp_path):
