@@ -78,6 +78,7 @@ class Distiller(BaseModel):
         """Images without labels, not preprocessed, for the next call of :meth:`loss`."""
         self._compared: list[tuple[str, Tensor, dict[str, Tensor]]] = []
         self._nonfinite: dict[str, str] = {}
+        self._checked_later = False
         self.register_load_state_dict_pre_hook(_accept_student_weights)
 
     @property
@@ -124,8 +125,11 @@ class Distiller(BaseModel):
         terms = self._weighted_terms()
         unlabelled, self.unlabelled = self.unlabelled, None
         teacher = self._read_teacher(inputs, data_samples, terms)
-        taps = gather_taps(terms, 'student_taps')
+        later = self._later_terms(terms)
+        taps = gather_taps(terms | later, 'student_taps')
         losses, student = self.forward_student(inputs, data_samples, taps)
+        for term in later.values():
+            self._check_gradient(term, student)
         values = {
             name: self._compare(term, student, teacher(term, student), data_samples)
             for name, term in terms.items()
@@ -154,12 +158,26 @@ class Distiller(BaseModel):
         teacher: Recording | Mapping[Tap, Tensor],
         data_samples: Sequence,
     ) -> Tensor:
-        if self.training and torch.is_grad_enabled():
-            with prefix_errors(term.name):
-                term.check_gradient(student)
+        self._check_gradient(term, student)
         value = term(student, teacher, label_maps(data_samples) if term.takes_labels else None)
         self._compared.append((term.name, value.detach(), term.compared(student, teacher)))
         return value
+
+    def _later_terms(self, terms: Mapping[str, Term]) -> dict[str, Term]:
+        """Return terms that do not count yet; once, so that the first step tells what is wrong."""
+        later = {
+            name: term
+            for name, term in self.distill.items()
+            if name not in terms and term.weight and not term.needs_task_loss
+        }
+        checks = self.training and torch.is_grad_enabled() and not self._checked_later
+        self._checked_later |= checks
+        return later if checks else {}
+
+    def _check_gradient(self, term: Term, student: Recording) -> None:
+        if self.training and torch.is_grad_enabled():
+            with prefix_errors(term.name):
+                term.check_gradient(student)
 
     def _compare_unlabelled(self, terms: dict[str, Term], batch: dict) -> dict[str, Tensor]:
         terms = {name: term for name, term in terms.items() if not term.needs_task_loss}

@@ -660,6 +660,17 @@ def test_build_term_without_gradient_is_rejected(distiller, batch):
         distiller.loss(*batch)
 
 
+def test_term_without_gradient_that_begins_later_is_rejected_in_the_first_step(model_config, batch):
+    model_config.distill.encoder.schedule = dict(type='linear_warmup', begin=100, end=200)
+    distiller = MODELS.build(model_config)
+    for term in distiller.distill.values():
+        term.set_time(0, 0)
+    distiller.student.backbone.learning_to_downsample.requires_grad_(False)
+    distiller.student.backbone.global_feature_extractor.requires_grad_(False)
+    with pytest.raises(UserError, match='model.distill.encoder: .* expected a gradient.*frozen'):
+        distiller.loss(*batch)
+
+
 def test_term_without_student_gradient_but_adapter_is_rejected(model_config, batch):
     model_config.distill = dict(
         feature=dict(
