@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -112,13 +112,8 @@ def load_ncnn(student: Student) -> Loaded:
         source.write_bytes(student.path.read_bytes())  # pnnx writes beside its source
         names = ('inputshape', 'inputshape2')
         given = [f'{n}={s}f32'.replace(' ', '') for n, s in zip(names, shapes, strict=False)]
-        log = subprocess.run(
-            [pnnx.EXEC_PATH, source, *given, 'fp16=0'], capture_output=True, text=True, cwd=folder
-        )
         param, weights = Path(folder) / 'student.ncnn.param', Path(folder) / 'student.ncnn.bin'
-        if log.returncode or not param.is_file():
-            lines = (log.stdout + log.stderr).strip().splitlines() or ['nothing']
-            raise RuntimeError(f'pnnx ends with {log.returncode}, its last line: {lines[-1]}')
+        _convert('pnnx', [pnnx.EXEC_PATH, source, *given, 'fp16=0'], param)
         network = ncnn.Net()
         network.opt.num_threads = 1
         for name in ('use_fp16_packed', 'use_fp16_storage', 'use_fp16_arithmetic'):
@@ -150,15 +145,9 @@ def load_mnn(student: Student) -> Loaded:
         target = Path(folder) / 'student.mnn'
         # mnnconvert calls this too, and installs a package before (findings/).
         code = 'import sys, _tools; _tools.mnnconvert(sys.argv)'
-        files = ['--modelFile', student.path, '--MNNModel', target]
-        log = subprocess.run(
-            [sys.executable, '-c', code, '-f', 'ONNX', *files, '--bizCode', 'mmkd'],
-            capture_output=True,
-            text=True,
-        )
-        if log.returncode or not target.is_file():
-            lines = (log.stdout + log.stderr).strip().splitlines() or ['nothing']
-            raise RuntimeError(f'MNN ends with {log.returncode}, its last line: {lines[-1]}')
+        files = ['--modelFile', student.path.resolve(), '--MNNModel', target]
+        command = [sys.executable, '-c', code, '-f', 'ONNX', *files, '--bizCode', 'mmkd']
+        _convert('MNN', command, target)
         settings = dict(backend='CPU', numThread=1, precision='high')
         manager = nn.create_runtime_manager((settings,))
         outputs = list(student.module.outputs)
@@ -279,6 +268,18 @@ def installed_runtimes() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _convert(name: str, command: Sequence[str | Path], target: Path) -> None:
+    """Run a converter in the folder of the file that it writes.
+
+    Raises:
+        RuntimeError: It fails, or does not write the file.
+    """
+    log = subprocess.run(command, capture_output=True, text=True, cwd=target.parent)
+    if log.returncode or not target.is_file():
+        lines = (log.stdout + log.stderr).strip().splitlines() or ['nothing']
+        raise RuntimeError(f'{name} ends with {log.returncode}, its last line: {lines[-1]}')
 
 
 def _check_float(student: Student) -> None:

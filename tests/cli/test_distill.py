@@ -27,12 +27,11 @@ from mmkd.errors import UserError
 from mmkd.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = 'import sys, mmkd_cli; mmkd_cli.main(sys.argv[1:])'
 
 
 def mmkd(folder: Path, *words: str) -> subprocess.CompletedProcess:
     environment = os.environ | dict(PYTHONPATH=str(ROOT))
-    command = [sys.executable, '-c', CODE, *words]
+    command = [sys.executable, '-m', 'mmkd_cli', *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
