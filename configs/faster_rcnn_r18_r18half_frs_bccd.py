@@ -5,7 +5,11 @@ _base_ = [
     '_base_/detection_runtime.py',
 ]
 model = dict(
-    student=dict(roi_head=dict(bbox_head=dict(num_classes=3))),
+    # Anchors from 16 pixels on: platelets are 15 to 27 pixels wide.
+    student=dict(
+        rpn_head=dict(anchor_generator=dict(scales=[4])),
+        roi_head=dict(bbox_head=dict(num_classes=3)),
+    ),
     teacher=dict(
         config='configs/teachers/faster_rcnn_r18_bccd.py',
         checkpoint='work_dirs/faster_rcnn_r18_bccd/best.pth',

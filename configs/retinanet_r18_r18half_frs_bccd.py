@@ -5,7 +5,8 @@ _base_ = [
     '_base_/detection_runtime.py',
 ]
 model = dict(
-    student=dict(bbox_head=dict(num_classes=3)),
+    # Anchors from 16 pixels on: platelets are 15 to 27 pixels wide.
+    student=dict(bbox_head=dict(num_classes=3, anchor_generator=dict(octave_base_scale=2))),
     teacher=dict(
         config='configs/teachers/retinanet_r18_bccd.py',
         checkpoint='work_dirs/retinanet_r18_bccd/best.pth',

@@ -24,10 +24,11 @@ from mmkd.distillation.recording import Recording, record
 from mmkd.distillation.rng import preserve_rng_state
 from mmkd.distillation.sample_batch import borrow_batch
 from mmkd.distillation.student_pass import check_differentiable_twice, run_student
-from mmkd.distillation.tap import INPUT_GRADIENT, Tap
+from mmkd.distillation.tap import INPUT_GRADIENT, Tap, find_module
 from mmkd.distillation.teacher import Teacher
 from mmkd.distillation.term import Term, explain_term_error
 from mmkd.errors import UserError
+from mmkd.openmmlab.anchors import explain_other_anchors
 from mmkd.openmmlab.lean_heads import report_accuracy
 from mmkd.openmmlab.passes import initialise_without_files, told_the_time
 from mmkd.openmmlab.samples import stated_sizes, synthetic_batch
@@ -82,6 +83,7 @@ def build_terms(terms: Mapping[str, Term], student: nn.Module, teacher: Teacher)
     for name, term in terms.items():
         with prefix_errors(name):
             term.resolve_taps(student, teacher.network)
+            _check_anchors(term, student, teacher.network)
             term.match_classes(teacher.classes)
             if isinstance(term.weight, GradientShare):
                 check_no_checkpointing(student)
@@ -111,6 +113,20 @@ def prefix_errors(name: str) -> Iterator[None]:
         raise UserError(f'model.distill.{name}: {error}') from None
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f'model.distill.{name}: {explain_term_error(error)}') from error
+
+
+def _check_anchors(term: Term, student: nn.Module, teacher: nn.Module) -> None:
+    if term.adapter_config is not None:  # it may map one kind of output to another
+        return
+    for pair in zip(term.student_taps, term.compared_taps, strict=False):
+        if INPUT_GRADIENT in pair:
+            continue
+        modules = (
+            find_module(net, tap.path) for net, tap in zip((student, teacher), pair, strict=True)
+        )
+        levels = tuple(tap.index[1] if len(tap.index) > 1 else None for tap in pair)
+        if reason := explain_other_anchors(*modules, levels):
+            raise UserError(f'tap {str(pair[0])!r}: {reason}')
 
 
 def _check_input_gradient(network: nn.Module, taps: Sequence[Tap]) -> None:

@@ -806,6 +806,20 @@ def test_tap_of_detector_wrong_path_raises_user_error(detection, side, tap, mess
         MODELS.build(detection)
 
 
+@pytest.mark.parametrize('part, kind', [(0, 'scores'), (1, 'deltas')])
+def test_term_of_other_anchors_of_the_same_number_raises_user_error(detection, part, kind):
+    """Their outputs have one shape, but the student would learn the scores of other boxes."""
+    detection.student.bbox_head.anchor_generator.octave_base_scale = 2
+    tap = f'bbox_head[{part}][1]'
+    term = dict(student=tap, teacher=tap, loss=dict(type='FeatureMSELoss'))
+    detection.distill = {kind: term}
+    expected = rf"model.distill.{kind}: tap .*\[1\]': anchors of .*expected the teacher's"
+    with pytest.raises(UserError, match=expected):
+        MODELS.build(detection)
+    detection.distill[kind].adapter = dict(type='Conv2d', kernel_size=1)
+    assert MODELS.build(detection).distill.keys() == {kind}
+
+
 def test_term_that_takes_labels_trains_without_them_on_boxes(detection):
     detection.distill = dict(
         scores=dict(
