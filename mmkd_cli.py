@@ -17,12 +17,12 @@ COMMANDS = {
     'distill': 'write the config of a distillation for a student and a teacher, and train it',
     'check': 'check a distillation before it trains: teacher, taps, gradients, cost',
     'train': 'train a config: a teacher, a student, or a distillation with its teacher',
-    'test': 'evaluate a checkpoint on the test data of its config',
+    'test': 'evaluate a checkpoint on the test data of a config',
     'ablate': 'train several configs with several seeds and compare them in a table',
-    'report': 'show finished runs on one HTML page: scores, curves, pictures',
+    'report': 'compare finished runs on one HTML page: scores, curves, pictures',
     'export': 'write a student as ONNX, TorchScript or safetensors and check the file',
     'infer': 'run an exported student on images or videos, without PyTorch',
-    'demo': 'train and compare teacher, student and distilled student on drawn streets',
+    'demo': 'train a teacher, a baseline and a distilled student on rendered streets',
     'config': 'print a config with everything that it inherits',
 }
 """Each subcommand with its line of help. ``mmkd/cli/NAME.py`` holds its ``main``."""

@@ -29,27 +29,36 @@ def parse_args() -> argparse.Namespace:
         '--seeds', type=int, nargs='+', action='extend', help='one run per seed (default: 0)'
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action='extend', default=[], help='overrides of every config'
+        '--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE',
+        help='change every config, such as train_cfg.max_iters=40',
+    )  # fmt: skip
+    parser.add_argument(
+        '--work-dir', default='work_dirs/ablation', help='folder of the runs and the results'
     )
-    parser.add_argument('--work-dir', default='work_dirs/ablation', help='runs and results')
     parser.add_argument(
         '--threshold', type=_points, default=0.0, metavar='GAIN',
-        help="smallest gain that counts, in the metric's unit (default: %(default)s)",
+        help="smallest mean gain for the verdict GO, in the metric's unit (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         '--equal-time', type=_factor, metavar='FACTOR',
-        help='also train baselines FACTOR times longer, the cost of a distillation step',
+        help='train each baseline again, FACTOR times as long; mmkd check prints FACTOR',
     )  # fmt: skip
     parser.add_argument(
         '--teacher-views', type=positive, metavar='K',
         help='run the teacher once, on K augmentations of each image, for all trainings',
     )  # fmt: skip
-    parser.add_argument('--jobs', type=positive, default=1, help='trainings at a time')
+    parser.add_argument('--jobs', type=positive, default=1, help='number of trainings at a time')
     parser.add_argument(
         '--launcher', choices=['none', 'slurm'], default='none', help='slurm: one job per run'
     )
-    parser.add_argument('--per-class', action='store_true', help='evaluate IoU by class too')
-    parser.add_argument('--report-only', action='store_true', help='only redraw the report')
+    parser.add_argument(
+        '--per-class', action='store_true', help='also evaluate the IoU of each class'
+    )
+    parser.add_argument(
+        '--report-only',
+        action='store_true',
+        help='train nothing, only write the tables and charts again',
+    )
     args = parser.parse_args()
     args.seeds = args.seeds or [0]
     if args.equal_time and args.report_only:

@@ -41,12 +41,12 @@ def config_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments of every tool that runs a config."""
     parser = argparse.ArgumentParser(allow_abbrev=False, description=description)
     parser.add_argument(
-        'config', help='a file, or LIBRARY::PATH, such as mmkd::segformer_fastscnn_freq.py'
+        'config', help='a config file, or LIBRARY::PATH, such as mmkd::segformer_fastscnn_freq.py'
     )
     parser.add_argument(
         '--work-dir',
-        help='where logs and checkpoints go '
-        '(default: work_dir of the config, else work_dirs/NAME; mmkd test: the folder test in it)',
+        help='folder for logs and checkpoints '
+        '(default: work_dir of the config, else work_dirs/NAME; mmkd test: its subfolder test)',
     )
     parser.add_argument(
         '--cfg-options',
@@ -65,7 +65,7 @@ def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='what starts the processes; tools/dist_train.sh sets it',
+        help='launcher of several processes; tools/dist_train.sh sets it',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 

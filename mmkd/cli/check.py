@@ -184,7 +184,9 @@ def main() -> None:
     parser.add_argument(
         '--baseline', help='checkpoint of the same student trained without a teacher'
     )
-    parser.add_argument('--images', type=positive, default=40, help='validation images to score')
+    parser.add_argument(
+        '--images', type=positive, default=40, help='number of validation images to score'
+    )
     args = parser.parse_args()
     config = load_config_from_args(args)
     if not is_distillation(config):

@@ -34,15 +34,17 @@ RUNS = {
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
-    parser.add_argument('--iters', type=positive, help='train each network for this many iters')
-    parser.add_argument('--out', default='work_dirs/demo', help='folder of the results')
+    parser.add_argument('--iters', type=positive, help='iterations of each training')
+    parser.add_argument('--out', default='work_dirs/demo', help='folder to write to')
     parser.add_argument(
         '--quick',
         nargs='?',
         metavar='IMAGE',
-        help='train nothing: show what a trained student sees in IMAGE, or in a drawn street',
+        help='train nothing; segment IMAGE, or a rendered street, with an included student',
     )
-    parser.add_argument('--street', type=int, default=6, help='which validation street to draw')
+    parser.add_argument(
+        '--street', type=int, default=6, help='index of the validation street to show'
+    )
     args = parser.parse_args()
     streets = load_config(RUNS['VMamba-nano distilled']).test_dataloader.dataset.length
     if not 0 <= args.street < streets:

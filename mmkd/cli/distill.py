@@ -43,9 +43,14 @@ def parse_args() -> argparse.Namespace:
         help='CONFIG, CONFIG:CHECKPOINT, a Hugging Face SegFormer folder, or timm:NAME:CHECKPOINT',
     )
     parser.add_argument('--data', help="a folder of your images (default: the student's data)")
-    parser.add_argument('--method', choices=METHODS, default='auto', help='what is compared')
-    parser.add_argument('--out', help='the config to write (default: STUDENT_METHOD.py)')
-    parser.add_argument('--write-only', action='store_true', help='write the config, do not train')
+    parser.add_argument(
+        '--method',
+        choices=METHODS,
+        default='auto',
+        help='what to compare; auto: features and logits',
+    )
+    parser.add_argument('--out', help='config to write (default: STUDENT_METHOD.py)')
+    parser.add_argument('--write-only', action='store_true', help='write the config; do not train')
     return parser.parse_args()
 
 

@@ -24,26 +24,41 @@ _OF_GRAPHS = ('size', 'dynamic', 'preprocess', 'argmax', 'int8', 'evaluate')
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
-    parser.add_argument('config', help='config of the distillation, student or any network')
+    parser.add_argument(
+        'config', help='config of the distillation, of the student or of any network'
+    )
     parser.add_argument('checkpoint', help="the student's checkpoint, such as best.pth")
     parser.add_argument(
         '--format', choices=list(SUFFIXES), default='onnx', help='kind of file (default: onnx)'
     )
     parser.add_argument('--out', help='file to write (default: beside the checkpoint)')
     parser.add_argument(
-        '--size', type=int, nargs=2, metavar=('H', 'W'), help='default: the size of the test data'
+        '--size',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='image size (default: the size of the test data)',
     )
-    parser.add_argument('--dynamic', action='store_true', help='batch, height and width can change')
     parser.add_argument(
-        '--preprocess', action='store_true', help='the file takes uint8 images, BGR, (B, H, W, 3)'
+        '--dynamic', action='store_true', help='the file takes any batch size, height and width'
+    )
+    parser.add_argument(
+        '--preprocess',
+        action='store_true',
+        help='the file takes raw images: uint8, BGR, (B, H, W, 3)',
     )
     parser.add_argument('--argmax', action='store_true', help='the file returns labels, not logits')
     parser.add_argument('--int8', action='store_true', help='quantise the ONNX file to 8 bits')
     parser.add_argument(
-        '--calibration', type=int, default=100, help='training images that set the 8-bit ranges'
+        '--calibration',
+        type=int,
+        default=100,
+        help='number of training images that calibrate --int8',
     )
     parser.add_argument(
-        '--evaluate', action='store_true', help='score the file and PyTorch on the test data'
+        '--evaluate',
+        action='store_true',
+        help='compare the scores of the file and of PyTorch on the test data',
     )
     add_trust_argument(parser)
     return parser.parse_args()

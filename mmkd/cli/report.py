@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('work_dirs', nargs='+', help='work dirs of trainings or of an ablation')
     parser.add_argument('--out', default='work_dirs/report.html', help='HTML file to write')
     parser.add_argument('--title', default='Distilled students', help='heading of the page')
-    parser.add_argument('--images', type=int, default=4, help='validation images to show')
+    parser.add_argument('--images', type=int, default=4, help='number of validation images to show')
     add_trust_argument(parser)
     args = parser.parse_args()
     if args.images < 0:

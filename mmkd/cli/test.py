@@ -20,7 +20,7 @@ from mmkd.errors import UserError
 def main() -> None:
     parser = config_parser(__doc__)
     add_launcher_argument(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint to evaluate, such as best.pth')
     args = parser.parse_args()
     config = load_config_from_args(args)
     if not args.work_dir:  # the checkpoint's folder belongs to its training

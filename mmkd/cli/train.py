@@ -18,14 +18,16 @@ from mmkd.engine.work_dir import check_work_dir
 def main() -> None:
     parser = config_parser(__doc__)
     add_launcher_argument(parser)
-    parser.add_argument('--resume', action='store_true', help="resume work dir's last checkpoint")
+    parser.add_argument(
+        '--resume', action='store_true', help='continue from the last checkpoint in the work dir'
+    )
     parser.add_argument(
         '--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU'
     )
     parser.add_argument(
         '--require-teacher',
         action='store_true',
-        help='stop if the checkpoint of the teacher is missing, instead of training it first',
+        help='stop with an error if the checkpoint of the teacher is missing; do not train it',
     )
     args = parser.parse_args()
     config = load_config_from_args(args)

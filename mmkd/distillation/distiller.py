@@ -39,7 +39,7 @@ class Distiller(BaseModel):
         student: Config of any MMSegmentation, MMDetection, MMPretrain or MMEngine model.
         teacher: ``dict(config=..., checkpoint=...)``, see ``mmkd.distillation.teacher.Teacher``.
         distill: Terms by name, see ``mmkd.distillation.term.Term``; None removes an inherited term.
-        data_preprocessor: The student's, if a config sets it beside the model.
+        data_preprocessor: The student's data preprocessor, if a config sets it beside the model.
 
     Raises:
         UserError: A part of the config does not fit; the message names the key.

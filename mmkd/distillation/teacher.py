@@ -35,20 +35,21 @@ class Teacher:
     One of ``config``, ``huggingface``, ``timm`` and ``type`` names the network.
 
     Args:
-        config: Path or ``library::path`` of the teacher's own config.
+        config: Path or ``library::path`` of the teacher's config.
         checkpoint: File or URL of its weights, ``.pth`` or ``.safetensors``, which must cover the
             whole network.
         student_preprocessor: The student's ``data_preprocessor`` config.
         shard: Experimental. Each process keeps a part of the weights and fetches the others of a
             block while the block runs, by PyTorch's ``fully_shard``.
         dtype: Type in which the teacher computes: ``'float32'``, ``'bfloat16'`` or ``'float16'``.
-        scale: Factor of the height and width of the teacher's images over the student's, > 0.
+        scale: Height and width of the teacher's images, divided by those of the student's, > 0.
         huggingface: Folder of a Hugging Face SegFormer, which holds its weights.
-        timm: Name of a timm backbone, which has no head; its features are ``backbone[i]``.
+        timm: Name of a timm backbone, without a head; its features are ``backbone[i]``.
         type: Import path of a ``torch.nn.Module``, or of a function that returns one. It takes
             images (B, 3, H, W), RGB.
         arguments: Arguments of ``type``, or of ``timm.create_model``.
-        mean, std: Normalisation of a ``type``'s images, R, G, B, on the scale 0 to 255.
+        mean, std: Normalisation of the images for ``type``: three numbers (R, G, B) on the scale
+            0 to 255.
 
     Raises:
         UserError: A key is wrong, files are missing or do not fit each other, or the two

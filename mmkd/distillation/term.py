@@ -31,18 +31,18 @@ class Term(nn.Module):
         student: Tap (or list of taps, given to the loss as a tuple) of the student.
         teacher: Tap (or list of taps) of the teacher.
         loss: A registered loss, called as ``loss(student, teacher)``.
-        loss_inputs: Further taps (or lists of taps) of the teacher, by the loss argument that takes
-            them; none if omitted.
+        loss_inputs: Further taps (or lists of taps) of the teacher, by the name of the loss
+            argument that takes them; none if omitted.
         adapter: A registered layer without channel counts, applied to each tapped student feature;
             none if omitted.
-        classes: ``dict(student=[...], teacher=[...])``, for taps of logits of networks with
-            different classes. The loss gets the channels of the classes that have the same name in
-            both. Instead of a list, name a registered type of dataset. ``teacher`` can be left out
-            if the teacher's config or folder states its classes.
+        classes: Class names for logits of networks with different classes:
+            ``dict(student=[...], teacher=[...])``. The loss gets only the channels of classes whose
+            names are in both lists. Instead of a list you can name a registered dataset type. You
+            can leave out ``teacher`` if the teacher's config or folder states its classes.
         weight: Factor of the loss in the total, >= 0; or ``dict(type='gradient_share', share=0.2,
             every=50)``, see ``mmkd.distillation.gradient_share``.
         schedule: Multiplies the weight over time, see ``mmkd.distillation.schedules``. With
-            ``by_epoch=True`` it counts epochs instead of iters. Constant if omitted.
+            ``by_epoch=True`` it counts epochs, not iterations. Constant if omitted.
     """
 
     def __init__(

@@ -64,15 +64,19 @@ OPACITY = 0.6  # of the classes' colours over an image
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__.splitlines()[0])
-    parser.add_argument('model', help='MODEL.onnx')
+    parser.add_argument('model', help='ONNX file of mmkd export')
     parser.add_argument('input', help='an image, a folder of images, or a video')
-    parser.add_argument('--out', default='predictions', help='folder of what is written')
+    parser.add_argument('--out', default='predictions', help='folder to write to')
     parser.add_argument(
-        '--labels', action='store_true', help='write class ids as PNGs instead of overlays'
+        '--labels', action='store_true', help='write class ids as PNGs, not overlays'
     )
-    parser.add_argument('--batch', type=int, default=1, help='images at once, if --dynamic')
-    parser.add_argument('--score', type=float, default=0.3, help='least score of a box')
-    parser.add_argument('--iou', type=float, default=0.6, help='of boxes that are one object')
+    parser.add_argument(
+        '--batch', type=int, default=1, help='images at once; more than 1 needs export --dynamic'
+    )
+    parser.add_argument('--score', type=float, default=0.3, help='lowest score of a box')
+    parser.add_argument(
+        '--iou', type=float, default=0.6, help='IoU threshold of non-maximum suppression'
+    )
     return parser.parse_args()
 
 
