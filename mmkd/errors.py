@@ -113,6 +113,6 @@ def take_renamed_key(config: dict, old: str, new: str, where: str) -> dict:
     if old not in config:
         return config
     if new in config:
-        raise UserError(f'{where}: {old} and {new} are one key; remove {old}')
+        raise UserError(f'{where}: {old} and {new} are the same key; remove {old}')
     warn_renamed(f'{where}.{old}', new)
     return {new if key == old else key: value for key, value in config.items()}

@@ -38,7 +38,7 @@ def test_term_old_key_teacher_extra_is_loss_inputs():
 
 def test_term_old_and_new_key_together_are_an_error():
     both = dict(TERM, teacher_extra=dict(scores='c'), loss_inputs=dict(scores='c'))
-    with pytest.raises(UserError, match='teacher_extra and loss_inputs are one key'):
+    with pytest.raises(UserError, match='teacher_extra and loss_inputs are the same key'):
         build_term('head', both)
 
 

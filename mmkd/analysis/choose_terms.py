@@ -71,8 +71,8 @@ def choose_terms(networks: Networks, method: str = 'auto') -> Choice:
         _add_logits(choice, networks, needed=method == 'logits')
     if not choice.terms:
         raise UserError(
-            f'--method={method}: expected features of one stride in both networks; the student has '
-            f'{_strides(networks.student)}, the teacher {_strides(networks.teacher)}; '
+            f'--method={method}: expected features of similar stride in both networks; the student '
+            f'has {_strides(networks.student)}, the teacher {_strides(networks.teacher)}; '
             f'{"".join(f"{reason}; " for reason in choice.reasons)}write the terms yourself '
             '(docs/concepts.md)'
         )
@@ -118,7 +118,7 @@ def _pair_by_stride(
     pairs, names = [], {}
     for student in sorted(networks.student, key=lambda f: f.stride):
         if needs_map and not student.has_map:
-            choice.reasons.append(f'{student.tap} is not taken: its attention map is constant')
+            choice.reasons.append(f'{student.tap} is not used: its attention map is constant')
             taken = [feature for _, feature, _ in pairs]
             student = _last_with_map(networks.student_inner, student.stride)
             if student is None or student in taken:
@@ -149,7 +149,7 @@ def _nearest(
     near = [f for f in networks.teacher if distance(f) <= 1]
     if needs_map:
         for feature in near:
-            reason = f"the teacher's {feature.tap} is not taken: its attention map is constant"
+            reason = f"the teacher's {feature.tap} is not used: its attention map is constant"
             if not feature.has_map and reason not in choice.reasons:
                 choice.reasons.append(reason)
         near = [f for f in near if f.has_map]
@@ -181,8 +181,8 @@ def _add_logits(choice: Choice, networks: Networks, needed: bool) -> None:
 def _add_richness(choice: Choice, networks: Networks) -> None:
     if networks.scores is None:
         raise UserError(
-            '--method=frs: expected two detectors with a neck and class scores on as many levels; '
-            'take --method=features'
+            '--method=frs: expected two detectors with a neck and class scores at the same number '
+            'of levels; use --method=features'
         )
     levels, scores = networks.scores
     choice.terms['richness'] = dict(

@@ -159,7 +159,7 @@ def print_report(
     if found.baseline_score is not None:
         gap = ''
         if found.teacher_score is not None:
-            gap = f', {found.teacher_score - found.baseline_score:+.1f} to the teacher'
+            gap = f'; the teacher is at {found.teacher_score - found.baseline_score:+.1f}'
         print(f'Student without a teacher: {found.baseline_score:.1f}{gap}')
     for name, features in found.features.items():
         print(f'\nTerm {name}')
@@ -190,13 +190,18 @@ def main() -> None:
     args = parser.parse_args()
     config = load_config_from_args(args)
     if not is_distillation(config):
-        raise UserError(f'{args.config}: expected a config that distils; mmkd distill writes one')
+        raise UserError(
+            f'{args.config}: expected a distillation (model.type=mmkd.Distiller); write one with '
+            'mmkd distill'
+        )
     for key in ('train_dataloader', 'val_dataloader', 'val_evaluator'):
         if not config.get(key):
             raise UserError(f'{key}={config.get(key)}: expected the data to check on; add it')
     for key in ('train_cfg', 'optim_wrapper'):
         if not config.get(key):
-            raise UserError(f'{key}={config.get(key)}: expected that of a training; add it')
+            raise UserError(
+                f'{key}={config.get(key)}: expected this key, as in a training config; add it'
+            )
     check_loops(config)
     check_dataloaders(config, 'train_dataloader', 'val_dataloader')
     check_optimizer(config)

@@ -150,7 +150,7 @@ def load_teacher(teacher: dict[str, str]) -> TeacherNetwork:
     if is_trained or teacher_kind(teacher) != 'config':
         return build_teacher_network(teacher)
     if Path(checkpoint).exists():
-        raise UserError(f'--teacher: {checkpoint}: expected a file of weights; it is not one')
+        raise UserError(f'--teacher: {checkpoint} is a folder: expected a file of weights')
     config = load_config(teacher['config'])
     if not has_best_checkpoint_hook(config):
         raise UserError(
@@ -172,12 +172,15 @@ def main() -> None:
     if Config._is_lazy_import(config.filename):
         plain = shlex.quote(f'{config_name(args.student)}_plain.py')
         raise UserError(
-            f'{args.student}: expected a plain config, which the written file inherits, but it is '
-            f'a pure Python one; write it as a plain one, mmkd config {shlex.quote(args.student)} '
-            f'> {plain}, and give that one'
+            f'{args.student}: expected a text config, which the written file inherits, but it is '
+            f'a pure Python config; run mmkd config {shlex.quote(args.student)} > {plain}, and '
+            f'give {plain}'
         )
     if is_distillation(config):
-        raise UserError(f'{args.student}: expected the config of a student; this one distils')
+        raise UserError(
+            f'{args.student}: expected the config of a student alone, but it is a distillation; '
+            'give the config of its student'
+        )
     overrides, changes = {}, {}
     if args.data:
         if 'decode_head' not in config.model:
@@ -210,8 +213,8 @@ def main() -> None:
     )
     if out.exists() and out.read_bytes() != text.encode():
         raise UserError(
-            f'--out={out}: expected a new file, and one with other content is there; name another, '
-            'or remove it'
+            f'--out={out}: expected a new file, but it exists with other content; name another, or '
+            'remove it'
         )
     write_atomically(out, text.encode())
     print('\n'.join(choice.reasons))

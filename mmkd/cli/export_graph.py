@@ -59,7 +59,8 @@ def export_graph(
     module = make_export_model(network, preprocessing if args.preprocess else None, args.argmax)
     if args.evaluate and 'boxes' in module.outputs:
         raise UserError(
-            '--evaluate: expected a segmentor or classifier; the file does not suppress boxes'
+            '--evaluate: expected a segmentor or classifier, because a detector is exported '
+            'without non-maximum suppression; leave it out'
         )
     facts = export_metadata(network, config, preprocessing, size, module.outputs)
     with tempfile.TemporaryDirectory() as folder:
@@ -206,12 +207,16 @@ def check_output(where: str, expected: Tensor, found: Tensor) -> None:
         share = (expected != found).float().mean().item()
         print(f'{where}: {share:.3%} of the pixels differ from PyTorch')
         if share > LABELS:
-            raise UserError(f'{where}: the file differs from PyTorch in {share:.3%}')
+            raise UserError(
+                f'{where}: the file differs from PyTorch in {share:.3%}; it is not written'
+            )
         return
     difference, largest = largest_difference(expected, found), expected.abs().max().item()
-    print(f'{where}: at most {difference:.1e} from PyTorch, of values to {largest:.3g}')
+    print(f'{where}: differs from PyTorch by at most {difference:.1e}; largest value {largest:.3g}')
     if not difference <= LOGITS * max(largest, 1.0):  # neither is NaN
-        raise UserError(f'{where}: the file differs from PyTorch by {difference:.1e}')
+        raise UserError(
+            f'{where}: the file differs from PyTorch by {difference:.1e}; it is not written'
+        )
 
 
 def check_image_size(images: Tensor, size: tuple[int, int], raw: bool) -> Tensor:
@@ -259,4 +264,6 @@ def evaluate(
     found = [scores[name] for name in compared]
     # The scores have two decimals in float32: 18.27 - 18.26 is more than 0.01.
     if exact and not round(float(max(found) - min(found)), 4) <= SCORE:
-        raise UserError(f'the {wanted} of the file differs from that of PyTorch: {scores}')
+        raise UserError(
+            f'the {wanted} of the file differs from that of PyTorch: {scores}; it is not written'
+        )

@@ -71,7 +71,9 @@ def main() -> None:
     runs = list({r.folder: r for folder in args.work_dirs for r in runs_in(folder)}.values())
     started = [run for run in runs if any(run.folder.glob('*.py'))]
     if not started:
-        raise UserError(f'{", ".join(args.work_dirs)}: expected a started run')
+        raise UserError(
+            f'{", ".join(args.work_dirs)}: expected the work dir of a training that has started'
+        )
     summaries = summarise(started)
     configs = {s.name: load_work_dir_config(s.runs[0].folder) for s in summaries}
     check_classes(configs)

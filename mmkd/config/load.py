@@ -31,7 +31,7 @@ def load_config(name: str) -> Config:
     name = os.path.expanduser(name)
     config = _load_file(installed_config(name) if '::' in name else _own_config(name))
     if not isinstance(config.get('model'), dict):
-        raise UserError(f'config {name}: expected a model')
+        raise UserError(f'config {name}: expected a model; give a whole config, not a base')
     return config
 
 
@@ -43,7 +43,10 @@ def load_distillation(name: str) -> Config:
     """
     config = load_config(name)
     if not is_distillation(config):
-        raise UserError(f'config {name}: model.type={config.model.get("type")}: expected Distiller')
+        raise UserError(
+            f'config {name}: model.type={config.model.get("type")}: expected mmkd.Distiller; give '
+            'the config of a distillation'
+        )
     return config
 
 

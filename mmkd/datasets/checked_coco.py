@@ -139,8 +139,8 @@ def _check_own_ids(path: str, key: str, parts: list[dict]) -> None:
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise UserError(
-            f'annotation {path}: {key}: the id {twice[0]!r} stands {counts[twice[0]]} times: '
-            'expected one of each; number them again'
+            f'annotation {path}: {key}: the id {twice[0]!r} occurs {counts[twice[0]]} times: '
+            'expected unique ids; renumber them'
         )
 
 

@@ -44,8 +44,8 @@ def check_class_order(
     moved = any(known.index(name) != i for i, name in enumerate(found) if name in known)
     if len(found) != len(known) or moved:
         raise UserError(
-            f'{key}: expected those of {source}, {", ".join(learned)}, in their order, or scores '
-            'are of other classes; set metainfo.classes'
+            f'{key}: expected the classes of {source} in the same order, because scores go by '
+            f'class number; set metainfo.classes to {", ".join(learned)}'
         )
     text = f'{key} are scored as those of {source}, {", ".join(learned)}'
     print_log(text, 'current', level=logging.WARNING)

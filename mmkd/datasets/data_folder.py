@@ -57,7 +57,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
         raise UserError(f'{path}: expected one class name a line; it is empty')
     twice = [name for i, name in enumerate(classes) if name in classes[:i]]
     if twice:
-        raise UserError(f'{path}: expected each class name once; {twice[0]!r} stands twice')
+        raise UserError(f'{path}: expected each class name once; remove one {twice[0]!r}')
     return classes
 
 
@@ -136,7 +136,7 @@ def _pipeline(config: Config, key: str) -> list[dict]:
     while 'pipeline' not in dataset:  # a wrapper, of one dataset or of several
         inner = dataset.get('dataset') or next(iter(dataset.get('datasets') or []), None)
         if inner is None:
-            raise UserError(f'{key}.dataset.pipeline: expected transforms to keep; add them')
+            raise UserError(f'{key}.dataset.pipeline: expected transforms of the images; add them')
         dataset = inner
     rest = [dict(step) for step in dataset['pipeline'] if not _loads(step)]
     first = [dict(type='mmkd.SeedTransforms')] if train else []

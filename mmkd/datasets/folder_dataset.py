@@ -63,8 +63,8 @@ class FolderDataset(BaseSegDataset):
             folder = self.data_prefix.get(key)
             if folder is None or not osp.isdir(folder):
                 raise UserError(
-                    f'dataset.data_root={self.data_root}: folder {folder} '
-                    f'(data_prefix.{key}) does not exist'
+                    f'dataset.data_root={self.data_root}: expected the folder {folder} '
+                    f'(data_prefix.{key}); create it, or correct the path'
                 )
         if self.ann_file and not osp.exists(self.ann_file):
             raise UserError(
@@ -80,7 +80,7 @@ class FolderDataset(BaseSegDataset):
         if not data_list:
             raise UserError(
                 f'dataset.img_suffix={self.img_suffix!r}: expected images *{self.img_suffix} in '
-                f'{self.data_prefix["img_path"]}'
+                f'{self.data_prefix["img_path"]}; set img_suffix, or data_prefix.img_path'
             )
         self._check_files_exist(data_list)
         for info in data_list:

@@ -139,7 +139,7 @@ def _check_passes_draws(dataset: Any) -> None:
         if not isinstance(asked.args[0], SeededIndex):
             raise UserError(
                 f'train_dataloader.dataset.type={type(dataset).__name__}: expected a wrapper that '
-                "hands the sampler's index on, or a resumed run is another one; wrap what it "
+                "passes on the sampler's index, so that a resumed run is exact; wrap what it "
                 'looks up in mmkd.datasets.carry_draw(index, found), or use '
                 "sampler=dict(type='InfiniteSampler')"
             ) from None

@@ -58,8 +58,8 @@ class Distiller(BaseModel):
         network = MODELS.build(student)
         if 'distill' in dict(network.named_children()):
             raise UserError(
-                f'model.student.type={type(network).__name__}: expected a network without a part '
-                'named distill, as the terms are named; rename that part'
+                f'model.student.type={type(network).__name__}: expected a network without a '
+                'submodule named distill, the name of the terms; rename that submodule'
             )
         super().__init__(data_preprocessor=network.data_preprocessor)
         make_lean(network)
@@ -95,7 +95,9 @@ class Distiller(BaseModel):
             raise UserError(f'model.distill={distill!r}: expected a dict of terms by name')
         terms = {name: build_term(name, term) for name, term in distill.items() if term is not None}
         if not terms:
-            raise UserError('model.distill: expected a term; for a baseline use its own config')
+            raise UserError(
+                'model.distill: expected a term; for a baseline, use the config of the student'
+            )
         return nn.ModuleDict(terms)
 
     def forward(

@@ -74,9 +74,9 @@ class GradientShare(nn.Module):
         """
         if not self.value and term_norm == 0 and 0 < task_norm < math.inf and not empty:
             raise UserError(
-                'weight=gradient_share: expected a gradient at parameters that the task reaches '
-                'too, but it is zero; tap a trained layer of the student, and check that the '
-                'teacher is not the student itself'
+                'weight=gradient_share: expected a gradient at parameters that the loss of the '
+                'task trains too, but it is zero; tap a trained layer of the student, and check '
+                'that the teacher is not the student itself'
             )
         target = self.share * task_norm / term_norm if term_norm else 0.0
         if not 0 < target < math.inf:

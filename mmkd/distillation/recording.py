@@ -51,12 +51,17 @@ class Recording:
         """
         outputs = self._outputs[tap.path]
         if not outputs:
-            raise UserError(f'tap {str(tap)!r}: the forward pass never ran {tap.path!r}')
+            raise UserError(
+                f'tap {str(tap)!r}: expected a module that runs, but the forward pass never ran '
+                f'{tap.path!r}; tap another one'
+            )
         value = outputs[0] if len(outputs) == 1 else tuple(outputs)
         for depth, i in enumerate(tap.index):
             if not isinstance(value, list | tuple) or not -len(value) <= i < len(value):
                 at = tap.path + ''.join(f'[{j}]' for j in tap.index[:depth])
-                raise UserError(f'tap {str(tap)!r}: {at} is {_describe(value)}, without [{i}]')
+                raise UserError(
+                    f'tap {str(tap)!r}: expected an entry [{i}], but {at} is {_describe(value)}'
+                )
             value = value[i]
         if isinstance(value, AttentionReading):
             return value

@@ -34,8 +34,8 @@ class SharedClasses(nn.Module):
         if not pairs:
             raise UserError(
                 f"classes: the student's {', '.join(self.student)} match none of the teacher's "
-                f'{", ".join(self.teacher)}: expected a name in both; rename those that mean the '
-                'same'
+                f'{", ".join(self.teacher)}: expected a name in both; rename classes that mean '
+                'the same'
             )
         of_student, of_teacher = zip(*pairs, strict=True)
         # They are part of the config, not of a checkpoint.
@@ -97,7 +97,7 @@ def build_shared_classes(
     teacher = config.get('teacher') or known
     if teacher is None:
         raise UserError(
-            'classes.teacher: expected names, which this teacher does not state; add it'
+            'classes.teacher: expected names, because this teacher does not state its classes'
         )
     return SharedClasses(config['student'], teacher)
 
@@ -112,7 +112,7 @@ def _names(side: str, value: Sequence[str] | str) -> list[str]:
     names = list(names)
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise UserError(f'classes.{side}: {twice[0]} stands twice: expected each name once')
+        raise UserError(f'classes.{side}: expected each name once; remove one {twice[0]}')
     return names
 
 

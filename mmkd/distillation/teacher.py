@@ -135,15 +135,17 @@ class Teacher:
         self.move_to(inputs.device)
         backward = INPUT_GRADIENT in taps
         if backward and self.dtype:
-            raise UserError(f'model.teacher.dtype: tap {INPUT_GRADIENT}: expected float32')
+            raise UserError(
+                f'model.teacher.dtype: expected float32 with the tap {INPUT_GRADIENT}; leave it out'
+            )
         inputs = inputs.detach().requires_grad_(backward)
         recorded = record(self.network, taps, stop_after, until_read)
         with torch.set_grad_enabled(backward), recorded as recording:
             images, data_samples = self.inputs(inputs, data_samples)
             if backward and images.shape != inputs.shape:
                 raise UserError(
-                    f'model.teacher.scale: tap {INPUT_GRADIENT}: expected a teacher that sees the '
-                    "student's image size"
+                    'model.teacher: expected images of the same size for student and teacher with '
+                    f'the tap {INPUT_GRADIENT}; leave out scale, or take another teacher'
                 )
             if self.dtype:
                 images = images.to(self.dtype)

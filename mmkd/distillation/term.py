@@ -307,7 +307,9 @@ def build_term(name: str, config: dict) -> Term:
     if missing:
         raise UserError(f'{key}.{missing[0]}: expected this key; add it')
     if config.get('classes') is not None and config.get('adapter') is not None:
-        raise UserError(f'{key}: classes and adapter: expected one; classes are for logits')
+        raise UserError(
+            f'{key}: classes and adapter: expected one of the two; classes are for logits'
+        )
     extra = config.get('loss_inputs')
     if extra is not None and not isinstance(extra, Mapping):
         raise UserError(f'{key}.loss_inputs={extra!r}: expected a dict of taps by argument')

@@ -86,8 +86,9 @@ def _check_resumable(checkpoint: object, source: str) -> None:
     for key, fit in fits.items():
         if not fit:
             raise UserError(
-                f'{source}: {key}: expected what MMEngine saves to resume from; delete the file to '
-                'resume an earlier one, or start from its weights by load_from without resume'
+                f'{source}: {key}: expected the value that MMEngine saves to resume from; delete '
+                'the file to resume an earlier one, or start from its weights with load_from, '
+                'without resume'
             )
 
 
@@ -100,8 +101,8 @@ def _take_seed(config: Config, seed: int | None, resumed_by: str) -> None:
         return
     if own is not None:
         print_log(
-            f'{resumed_by}: randomness.seed={own} is not followed: the training goes on with '
-            f'{seed} of the checkpoint',
+            f'{resumed_by}: randomness.seed={own} has no effect: the training continues with '
+            f'{seed}, the seed of the checkpoint',
             'current',
             logging.WARNING,
         )

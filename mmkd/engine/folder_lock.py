@@ -61,7 +61,8 @@ def exclusive_folder(folder: Path, *, patience: float = math.inf) -> Iterator[No
             break
         if tired:
             raise UserError(
-                f'{folder}: expected no other training; wait for its end, or choose another folder'
+                f'{folder}: expected no other training here; wait until it ends, or choose another '
+                'folder'
             )
         if not waits:
             print_log(f'waiting for the training that runs in {folder}')

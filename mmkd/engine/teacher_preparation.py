@@ -93,8 +93,8 @@ def _check_no_circle(config: Config) -> None:
         folder = Path(teacher.checkpoint).parent.resolve()
         if folder in folders:
             raise UserError(
-                f'model.teacher.checkpoint={teacher.checkpoint}: expected a teacher that is there '
-                f'before its own training; {teacher.config} needs it as its teacher: change '
+                f'model.teacher.checkpoint={teacher.checkpoint}: expected a teacher that can be '
+                f'trained, but {teacher.config} needs this checkpoint for its own teacher; change '
                 'model.teacher.config'
             )
         folders.append(folder)
@@ -113,7 +113,7 @@ def check_trainable(config: str, checkpoint: str) -> None:
                 f'model.teacher.checkpoint={checkpoint}: expected weights of a finished training, '
                 f'but {unfinished_mark(Path(checkpoint).parent)} says that it was stopped; '
                 f"finish it by 'mmkd train {config} --work-dir {Path(checkpoint).parent} "
-                "--resume', or delete that mark to use these weights"
+                "--resume', or delete that file to use these weights"
             )
         raise UserError(
             f'model.teacher.checkpoint={checkpoint}: expected an existing file or .../best.pth, '

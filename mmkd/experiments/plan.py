@@ -81,8 +81,7 @@ def plan_runs(
         ]
     if all(run.distilled for run in runs):
         raise UserError(
-            f'--equal-time={equal_time:g}: expected a config that does not distil, to train it '
-            "longer; add the baseline's"
+            f'--equal-time={equal_time:g}: expected a baseline, a config without a teacher; add it'
         )
     return runs
 

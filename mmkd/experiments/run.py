@@ -127,7 +127,7 @@ class Run:
             if earlier.fingerprint != self.fingerprint:
                 raise UserError(
                     f'{earlier.folder} holds a run of {earlier.config} before a change: expected '
-                    'the same config; remove the folder, or choose another --work-dir'
+                    'an unchanged config; remove the folder, or choose another --work-dir'
                 )
         if not (self.folder / NOTE).is_file():
             self._write()
@@ -181,8 +181,8 @@ def _load_seed(folder: Path) -> Run:
     run = load_run(folder)
     if folder.name != f'seed_{run.seed}':
         raise UserError(
-            f'{folder} holds a run of seed {run.seed}, a copy: expected that of its own seed; '
-            'remove the folder'
+            f'{folder}: expected a run of the seed in the name, but it is a copy of a run of seed '
+            f'{run.seed}; remove the folder'
         )
     return run
 

@@ -145,7 +145,7 @@ def _row(summary: Summary, summaries: Sequence[Summary], threshold: float) -> li
         *compared,
         f'{mean(summary.best):.{places}f}' if summary.best else '',
         str(len(summary.last)),
-        f'{run.length} {"epochs" if run.by_epoch else "its"}',
+        f'{run.length} {"epochs" if run.by_epoch else "iterations"}',
         f'{summary.step_ms:.0f}' if summary.step_ms else '',
         str(timedelta(seconds=round(summary.train_seconds))) if summary.train_seconds else '',
     ]

@@ -63,7 +63,7 @@ def test_attention_skips_constant_maps_and_says_so():
     choice = choose_terms(PAIR, 'at')
     assert taps(choice)['stride_32'] == ('backbone[1]', 'decode_head.convs.3')
     assert taps(choice)['stride_8'] == ('backbone[0]', 'decode_head.fusion_conv')
-    assert "the teacher's backbone[3] is not taken: its attention map is constant" in choice.reasons
+    assert "the teacher's backbone[3] is not used: its attention map is constant" in choice.reasons
     assert all(term['loss']['type'] == 'ActivationATLoss' for term in choice.terms.values())
 
 
@@ -75,7 +75,7 @@ def test_attention_of_a_blank_student_stage_is_taken_from_the_last_blocks_of_its
         'stride_4': ('backbone.layers.4.blocks', 'backbone[0]'),
         'stride_8': ('backbone.layers.4.blocks', 'backbone[1]'),
     }
-    assert 'backbone[0] is not taken: its attention map is constant' in choice.reasons
+    assert 'backbone[0] is not used: its attention map is constant' in choice.reasons
 
 
 def test_blocks_of_a_student_are_taken_once():
@@ -85,7 +85,7 @@ def test_blocks_of_a_student_are_taken_once():
 
 
 def test_attention_without_any_map_says_which_maps_are_constant():
-    with pytest.raises(UserError, match=r'; backbone\[3\] is not taken: .* constant; write the'):
+    with pytest.raises(UserError, match=r'; backbone\[3\] is not used: .* constant; write the'):
         choose_terms(Networks(BLANK, BLANK), 'at')
 
 

@@ -47,7 +47,7 @@ def test_check_names_a_blank_map_and_a_term_of_hardly_any_effect(recipe_file, mo
 def test_check_config_that_does_not_distil_is_an_error(monkeypatch, capsys):
     with pytest.raises(SystemExit, match='2'):
         check(monkeypatch, 'mmkd::students/fast_scnn_streets.py')
-    assert 'expected a config that distils' in capsys.readouterr().err
+    assert 'expected a distillation (model.type=mmkd.Distiller)' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('key', ['val_dataloader', 'val_evaluator'])

@@ -181,7 +181,7 @@ def test_distill_bad_out_leaves_files(words, message, teacher_files, tmp_path, c
 @pytest.mark.parametrize(
     'checkpoint, message',
     [
-        ('.', 'expected a file of weights; it is not one'),
+        ('.', 'is a folder: expected a file of weights'),
         ('typo.pth', 'typo.pth: expected an existing file or .../best.pth'),
     ],
 )
@@ -199,7 +199,10 @@ def test_distill_config_that_distils_is_an_error(tmp_path):
         tmp_path, config, '--teacher', str(ROOT / 'configs/teachers/segformer_b0_streets.py')
     )
     assert done.returncode == 2
-    assert 'expected the config of a student; this one distils' in done.stderr.splitlines()[-1]
+    assert (
+        'expected the config of a student alone, but it is a distillation'
+        in done.stderr.splitlines()[-1]
+    )
 
 
 CHECKPOINT = dict(type='CheckpointHook')
@@ -261,7 +264,7 @@ def test_distill_pure_python_student_error_names_the_command_that_helps(
     monkeypatch.chdir(tmp_path)
     run_distill(monkeypatch, 'lazy.py', '--teacher', ':'.join(teacher_files), '--write-only')
     error = capsys.readouterr().err
-    assert 'lazy.py: expected a plain config' in error
+    assert 'lazy.py: expected a text config' in error
     assert not list(tmp_path.glob('*_auto.py'))
     command = re.search(r'mmkd (config lazy\.py) > (lazy_plain\.py)', error)
     plain = mmkd(tmp_path, *command[1].split())

@@ -141,11 +141,11 @@ def test_checked_coco_iscrowd_is_a_flag(coco, value, ignored):
     'changes, message',
     [
         (dict(annotations=dict(iscrowd='0')), "annotation 0: iscrowd='0': expected 0 or 1"),
-        (dict(annotations=dict(id=1)), 'annotations: the id 1 stands 2 times'),
+        (dict(annotations=dict(id=1)), 'annotations: the id 1 occurs 2 times'),
         (dict(annotations=dict(id=[1])), r'annotation \[1\]: id=\[1\]: expected an integer'),
         (dict(annotations=dict(category_id=[1])), r'category_id=\[1\]: expected an id'),
         (dict(annotations=dict(image_id={})), 'image_id={}: expected an integer'),
-        (dict(categories=dict(id=2)), 'categories: the id 2 stands 2 times'),
+        (dict(categories=dict(id=2)), 'categories: the id 2 occurs 2 times'),
         (dict(categories=dict(name=7)), r'categories\[0\]: expected id and name'),
         (dict(images=dict(id=None)), r'images\[0\].id=None: expected an integer'),
         (dict(images=dict(height='64')), r"images\[0\].height='64': expected a number of pixels"),
@@ -164,7 +164,7 @@ def test_checked_coco_two_images_of_one_id_raise_user_error(tmp_path):
     image = dict(id=7, file_name='0.jpg', height=64, width=96)
     facts = dict(images=[image, dict(image, file_name='1.jpg')], categories=[], annotations=[])
     (tmp_path / 'a.json').write_text(json.dumps(facts))
-    with pytest.raises(UserError, match='images: the id 7 stands 2 times: expected one of each'):
+    with pytest.raises(UserError, match='images: the id 7 occurs 2 times: expected unique ids'):
         CheckedCOCO(str(tmp_path / 'a.json'))
 
 

@@ -12,7 +12,9 @@ NAMES = [None, ['road', 'car'], ('Road', 'cars'), ('soil', 'crop'), ('road', 'sk
     'classes', [('car', 'road'), ('road',), ('road', 'car', 'sky'), ('sky', 'road')]
 )
 def test_check_class_order_other_numbers_raise_user_error(classes):
-    with pytest.raises(UserError, match='expected those of the file, road, car, in their') as error:
+    with pytest.raises(
+        UserError, match='expected the classes of the file in the same order'
+    ) as error:
         check_class_order('val_dataloader', classes, ('road', 'car'), 'the file')
     assert str(error.value).startswith('val_dataloader.dataset.metainfo.classes=')
 

@@ -58,7 +58,7 @@ def test_folder_classes_empty_file_is_an_error(folder):
 @pytest.mark.parametrize(
     'content, message',
     [
-        (b'a\nb\na\n', "expected each class name once; 'a' stands twice"),
+        (b'a\nb\na\n', "expected each class name once; remove one 'a'"),
         ('Straße\n'.encode('latin-1'), 'expected UTF-8; save it so'),
     ],
 )

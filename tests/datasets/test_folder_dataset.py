@@ -45,7 +45,7 @@ def test_folder_dataset_id_above_classes_raises_user_error(fields):
 @pytest.mark.parametrize('key', ['img_path', 'seg_map_path'])
 def test_folder_dataset_missing_folder_raises_user_error(fields, key):
     prefix = dict(img_path='images', seg_map_path='labels') | {key: 'none'}
-    with pytest.raises(UserError, match=rf'/none \(data_prefix.{key}\) does not exist'):
+    with pytest.raises(UserError, match=rf'/none \(data_prefix.{key}\); create it'):
         fields(data_prefix=prefix)
 
 

@@ -395,7 +395,7 @@ def test_distiller_with_a_student_in_the_student_loads_either_naming(model_confi
 
 def test_distiller_student_with_a_part_named_distill_raises_user_error(model_config):
     model_config['student'].update(type=Nested, layer='distill')
-    message = '^model.student.type=Nested: expected a network without a part named distill'
+    message = '^model.student.type=Nested: expected a network without a submodule named distill'
     with pytest.raises(UserError, match=message):
         MODELS.build(model_config)
 

@@ -73,10 +73,16 @@ def test_shared_classes_log_names_what_is_left_out(monkeypatch):
     'classes, message',
     [
         (dict(student=['a', 'b'], teacher=['c']), 'a, b match none of the teacher'),
-        (dict(student=['a']), 'classes.teacher: expected names, which this teacher does not state'),
+        (
+            dict(student=['a']),
+            'classes.teacher: expected names, because this teacher does not state',
+        ),
         (dict(teacher=['a']), 'classes=.*: expected dict'),
         (dict(student='NoDataset', teacher=['a']), "student='NoDataset': expected a list of names"),
-        (dict(student=['a', 'a'], teacher=['a']), 'classes.student: a stands twice'),
+        (
+            dict(student=['a', 'a'], teacher=['a']),
+            'classes.student: expected each name once; remove one a',
+        ),
         (dict(student=5, teacher=['a']), 'classes.student=5: expected a list'),
     ],
 )

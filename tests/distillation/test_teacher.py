@@ -68,7 +68,7 @@ def test_teacher_dtype_refuses_input_gradient(teacher_files):
     config, checkpoint = teacher_files
     preprocessor = Config.fromfile(config).model.data_preprocessor
     teacher = Teacher(config, checkpoint, preprocessor, dtype='bfloat16')
-    with pytest.raises(UserError, match='input_gradient: expected float32'):
+    with pytest.raises(UserError, match='expected float32 with the tap input_gradient'):
         teacher.run(torch.randn(1, 3, 64, 64), None, [INPUT_GRADIENT])
 
 

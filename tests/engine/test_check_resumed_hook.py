@@ -60,23 +60,21 @@ def test_check_resumed_hook_same_config_is_silent():
 )
 def test_check_resumed_hook_changed_key_is_logged_with_both_values(change, key, now, before):
     (line,) = said({}, change)
-    assert line.startswith(f'--resume: {key}={now} is not followed: ')
-    assert f'goes on with {before} of the checkpoint' in line
+    assert line.startswith(f'--resume: {key}={now} has no effect: ')
+    assert f'goes on with {before}, as in the checkpoint' in line
 
 
 def test_check_resumed_hook_longer_training_is_logged_with_schedule():
     lines = said({}, dict(max_iters=20))
-    assert any('param_scheduler.0.end=20 is not followed' in line for line in lines)
-    assert any(
-        'train_cfg.max_iters=20 ends the training, which was to end at 10' in x for x in lines
-    )
+    assert any('param_scheduler.0.end=20 has no effect' in line for line in lines)
+    assert any('train_cfg.max_iters=20: the training ends there, not at 10' in x for x in lines)
 
 
 @pytest.mark.parametrize(
     'change, message',
     [
         (dict(optimizer=torch.optim.AdamW), 'optim_wrapper.optimizer.type: expected the type'),
-        (dict(layers=2), 'expected 1 groups of parameters'),
+        (dict(layers=2), 'expected 1 groups of as many parameters'),
     ],
 )
 def test_check_resumed_hook_other_optimizer_raises_user_error(change, message):

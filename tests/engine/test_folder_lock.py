@@ -37,7 +37,7 @@ def test_exclusive_folder_with_live_data_loaders_is_released(tmp_path):
 
 
 def test_exclusive_folder_without_patience_raises_user_error(tmp_path):
-    message = f'{tmp_path}: expected no other training; wait for its end'
+    message = f'{tmp_path}: expected no other training here; wait until it ends'
     with (
         lock_folder(tmp_path),
         pytest.raises(UserError, match=message),

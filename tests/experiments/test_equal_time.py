@@ -66,7 +66,7 @@ def test_plan_runs_at_equal_time_compares_baselines_whose_mix_ends_later(tmp_pat
 
 
 def test_plan_runs_at_equal_time_needs_a_baseline(tmp_path):
-    message = '--equal-time=1.5: expected a config that does not distil'
+    message = '--equal-time=1.5: expected a baseline, a config without a teacher'
     with pytest.raises(UserError, match=message):
         plan_runs(['configs/segformer_fastscnn_freq.py'], [0], [], tmp_path, equal_time=1.5)
 

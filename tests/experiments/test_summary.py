@@ -29,10 +29,18 @@ def test_summarise_seeds_gives_mean_std_and_difference(finished_run):
     ]
     table = cells(to_markdown(summarise(runs)))
     # alone: 40 and 42 last, 40 and 45 best; kd: 43, 45, 50: mean 46, deviation sqrt(13)
-    assert table['alone'] == ['41.00 ± 1.41', *[''] * 6, '42.50', '2', '20 its', '500', '0:00:10']
+    assert table['alone'] == [
+        '41.00 ± 1.41',
+        *[''] * 6,
+        '42.50',
+        '2',
+        '20 iterations',
+        '500',
+        '0:00:10',
+    ]
     # seeds 0 and 1 gain 3 each; seed 2 has no baseline
     gain = ['+3.00', '+3.00 to +3.00', 'GO (2 of 3 seeds)', '', '', '']
-    assert table['kd'] == ['46.00 ± 3.61', *gain, '46.00', '3', '20 its', '500', '0:00:10']
+    assert table['kd'] == ['46.00 ± 3.61', *gain, '46.00', '3', '20 iterations', '500', '0:00:10']
 
 
 def test_summarise_one_seed_has_no_std(finished_run):

@@ -52,7 +52,7 @@ def test_compare_gradients_has_a_row_per_term_at_full_weight(recipe_file, monkey
     [
         (
             ['configs/students/fast_scnn_streets.py'],
-            'EncoderDecoder: expected Distiller',
+            'EncoderDecoder: expected mmkd.Distiller',
         ),
         (['{recipe}', '--batches', '0'], "'0': expected an integer >= 1"),
         (['{recipe}', '--checkpoint', 'none.pth'], 'none.pth'),

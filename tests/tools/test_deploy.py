@@ -590,7 +590,7 @@ def test_export_safetensors_loads_as_a_checkpoint(segmentor, monkeypatch, capfd,
 def test_export_config_without_model_raises_user_error(monkeypatch, capfd):
     config = 'configs/_base_/default_runtime.py'
     status, _, errors = run(monkeypatch, capfd, 'export', config, 'best.pth')
-    assert status == 2 and errors.strip().endswith(f'error: config {config}: expected a model')
+    assert status == 2 and f'error: config {config}: expected a model' in errors
 
 
 @pytest.mark.parametrize('option', ['--evaluate', '--int8'])
@@ -656,7 +656,7 @@ def test_infer_bad_inputs_raise_user_error(
 
 def test_infer_missing_file_raises_user_error(folder, monkeypatch, capfd):
     status, _, errors = run(monkeypatch, capfd, 'infer', 'none.onnx', folder / 'images')
-    assert status == 2 and errors == 'error: none.onnx does not exist\n'
+    assert status == 2 and errors.startswith('error: none.onnx does not exist: expected')
 
 
 def test_infer_file_without_network_raises_user_error(folder, monkeypatch, capfd):

@@ -165,7 +165,7 @@ def test_train_second_training_in_folder_is_rejected(untrained, teacher_files, m
         assert (
             command(monkeypatch, 'train', teacher_files[0], '--work-dir', 'work_dirs/teacher') == 2
         )
-    assert 'work_dirs/teacher: expected no other training; wait' in last_line(capfd)
+    assert 'work_dirs/teacher: expected no other training here; wait' in last_line(capfd)
     assert not list(Path('work_dirs/teacher').glob('*.pth'))
 
 
@@ -379,7 +379,7 @@ def test_evaluation_on_classes_in_another_order_is_rejected(
     assert command(monkeypatch, 'test', *args) == 2
     line = last_line(capfd)
     assert line.startswith("error: test_dataloader.dataset.metainfo.classes=['Sky', ")
-    assert f'expected those of checkpoint {tmp_path}/student.pth, Bicyclist, ' in line
+    assert f'expected the classes of checkpoint {tmp_path}/student.pth in the same order' in line
 
 
 def test_train_require_teacher_without_one_is_rejected(untrained, monkeypatch, capfd):

@@ -114,7 +114,9 @@ class Model:
     def __init__(self, path: str) -> None:
         self.path = path = str(Path(path).expanduser())
         if not Path(path).is_file():
-            raise ValueError(f'{path} does not exist')
+            raise ValueError(
+                f'{path} does not exist: expected a file of mmkd export; correct the path'
+            )
         providers = onnxruntime.get_available_providers()
         try:
             self.session = onnxruntime.InferenceSession(path, providers=providers)
@@ -123,7 +125,7 @@ class Model:
             raise ValueError(f'{path} cannot be loaded ({reason})') from None
         facts = self.session.get_modelmeta().custom_metadata_map.get('mmkd')
         if facts is None:
-            raise ValueError(f'{path} was not written by export.py')
+            raise ValueError(f'{path}: expected a file of mmkd export; export it again')
         self.outputs = [output.name for output in self.session.get_outputs()]
         self.facts = parse_facts(facts, self.outputs, path)
         if len(self.session.get_inputs()) != 1:
@@ -310,7 +312,7 @@ def check_outputs(files: list[Path], outputs: list[Path]) -> None:
         if output.resolve() in read:
             raise ValueError(f'{output} would be written over the input; give another --out')
         if output in taken:
-            raise ValueError(f'{taken[output]} and {file} would both become {output}')
+            raise ValueError(f'{taken[output]} and {file} would both become {output}; rename one')
         taken[output] = file
 
 
@@ -434,9 +436,14 @@ def main() -> None:
     args = parse_args()
     model = Model(args.model)
     if args.batch < 1 or args.batch > 1 and not model.batches:
-        raise ValueError(f'--batch {args.batch}; {args.model} takes one image at a time')
+        raise ValueError(
+            f'--batch {args.batch}: expected 1 for {args.model}; export it with --dynamic for more'
+        )
     if args.labels and model.facts['task'] != 'segmentation':
-        raise ValueError(f'--labels is for segmentors; {args.model} is of {model.facts["task"]}')
+        raise ValueError(
+            f'--labels: expected a segmentor, but {args.model} is for {model.facts["task"]}; leave '
+            'it out'
+        )
     path = Path(args.input).expanduser()
     files = find_images(path)
     images, total, rate = open_images(files)

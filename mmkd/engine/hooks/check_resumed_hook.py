@@ -43,8 +43,8 @@ class CheckResumedHook(Hook):
             changes += _schedule_changes(runner.param_schedulers, schedules)
         for key, now, before in changes:
             runner.logger.warning(
-                f'--resume: {key}={now!r} is not followed: the optimizer goes on with {before!r} '
-                'of the checkpoint; to follow it, start anew from its weights by load_from'
+                f'--resume: {key}={now!r} has no effect: the training goes on with {before!r}, as '
+                'in the checkpoint; to use the new value, start a new training with load_from'
             )
         hub = checkpoint.get('message_hub')
         facts = hub.get('runtime_info') if isinstance(hub, dict) else None
@@ -52,8 +52,8 @@ class CheckResumedHook(Hook):
             before, now = (facts or {}).get(name), runner.cfg.train_cfg.get(name)
             if type(before) is int and now is not None and now != before:
                 runner.logger.warning(
-                    f'--resume: train_cfg.{name}={now} ends the training, which was to end at '
-                    f'{before}; the learning rate keeps the schedule of the checkpoint'
+                    f'--resume: train_cfg.{name}={now}: the training ends there, not at {before}; '
+                    'the learning rate keeps the schedule of the checkpoint'
                 )
 
 
@@ -64,14 +64,14 @@ def _optimizer_changes(groups: list[dict], saved: dict) -> Iterator[tuple[str, A
         if other:
             raise UserError(
                 '--resume: optim_wrapper.optimizer.type: expected the type of the checkpoint, '
-                f'which has {", ".join(sorted(before.keys() - {"params"}))}; set it back, or start '
-                'anew from its weights by load_from'
+                f'whose settings are {", ".join(sorted(before.keys() - {"params"}))}; set it back, '
+                'or start a new training with load_from'
             )
     if [len(g['params']) for g in groups] != [len(g['params']) for g in saved_groups]:
         raise UserError(
-            f'--resume: optim_wrapper: expected {len(saved_groups)} groups of parameters as in the '
-            f'checkpoint, not {len(groups)}, each of as many; set paramwise_cfg back, or start '
-            'anew from its weights by load_from'
+            f'--resume: optim_wrapper: expected {len(saved_groups)} groups of as many '
+            f'parameters as in the checkpoint, got {len(groups)} groups; set '
+            'paramwise_cfg back, or start a new training with load_from'
         )
     said = set()
     for now, before in zip(groups, saved_groups, strict=True):
@@ -90,7 +90,7 @@ def _schedule_changes(schedules: list, saved: list) -> Iterator[tuple[str, Any, 
     for i, (schedule, before) in enumerate(zip(schedules, saved, strict=False)):
         now = schedule.state_dict()
         if now.keys() != before.keys():
-            yield f'param_scheduler.{i}.type', type(schedule).__name__, 'that'
+            yield f'param_scheduler.{i}.type', type(schedule).__name__, 'another type'
             continue
         for key in sorted(now.keys() - _MOVING):
             if not _same(now[key], before[key]):
