@@ -643,7 +643,7 @@ def test_infer_two_images_of_one_name_are_rejected(exported, folder, monkeypatch
     [
         (['{folder}/none'], 'expected an image, a video or a folder of images'),
         (['{folder}/images/notes.txt'], 'cannot be read as an image'),
-        (['{folder}/images', '--batch', '0'], '--batch 0; '),
+        (['{folder}/images', '--batch', '0'], '--batch 0: expected an integer >= 1'),
     ],
 )
 def test_infer_bad_inputs_raise_user_error(

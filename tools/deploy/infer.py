@@ -435,7 +435,9 @@ def progress(done: int, total: int, start: float) -> None:
 def main() -> None:
     args = parse_args()
     model = Model(args.model)
-    if args.batch < 1 or args.batch > 1 and not model.batches:
+    if args.batch < 1:
+        raise ValueError(f'--batch {args.batch}: expected an integer >= 1')
+    if args.batch > 1 and not model.batches:
         raise ValueError(
             f'--batch {args.batch}: expected 1 for {args.model}; export it with --dynamic for more'
         )
