@@ -136,7 +136,7 @@ def _build(student: dict, teacher: dict, library: str, is_student: bool) -> tupl
             return MODELS.build(copy.deepcopy(model)), refused
         except UserError as error:
             text = str(error)
-            messages = 'without [', 'add an index', 'one entry for each image'
+            messages = 'expected an entry [', 'add an index', 'one entry for each image'
             unfit = any(message in text for message in messages)
             if 'distill.attention' in text and unfit and taps['attention'][1:]:
                 del taps['attention'][0]

@@ -144,7 +144,7 @@ class Teacher:
             images, data_samples = self.inputs(inputs, data_samples)
             if backward and images.shape != inputs.shape:
                 raise UserError(
-                    'model.teacher: expected images of the same size for student and teacher with '
+                    'model.teacher.scale: expected images of the same size for both networks with '
                     f'the tap {INPUT_GRADIENT}; leave out scale, or take another teacher'
                 )
             if self.dtype:

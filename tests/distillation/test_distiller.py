@@ -796,7 +796,7 @@ def test_tap_of_detector_scores_equals_task_loss_scores(detection):
         ('student', 'data_preprocessor', "never ran 'data_preprocessor'"),
         ('teacher', 'bbox_head.loss_cls', "never ran 'bbox_head.loss_cls'"),
         ('student', 'neck', 'tuple of 5.*add an index'),
-        ('student', 'neck[5]', r'tuple of 5, without \[5\]'),
+        ('student', 'neck[5]', r'an entry \[5\], but neck is a tuple of 5'),
         ('teacher', 'rpn_head[0]', "'rpn_head': RetinaNet has no such module"),
     ],
 )

@@ -93,7 +93,7 @@ def test_recording_nested_output_is_indexed():
         net(X)
     assert torch.equal(recording[parse_tap('neck[0]')], X)
     assert torch.equal(recording[parse_tap('neck[1][-1]')], X * 3)
-    for text, reason in [('neck', 'add an index'), ('neck[2]', r'without \[2\]')]:
+    for text, reason in [('neck', 'add an index'), ('neck[2]', r'an entry \[2\]')]:
         with pytest.raises(UserError, match=reason):
             recording[parse_tap(text)]
     assert net.neck.forward(X)[0] is X  # a forward set on the instance is put back

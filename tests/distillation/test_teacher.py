@@ -135,7 +135,7 @@ def test_teacher_scale_doubles_its_features(teacher_files):
     found = scaled.run(images, None, [tap])[tap]
     torch.testing.assert_close(found, plain.run(enlarged, None, [tap])[tap])
     assert found.shape[2:] == (16, 16)
-    with pytest.raises(UserError, match='model.teacher.scale: tap input_gradient: expected'):
+    with pytest.raises(UserError, match='model.teacher.scale: expected images of the same size'):
         scaled.run(images, blank_samples(scaled.network, (64, 64)), [INPUT_GRADIENT])
 
 
