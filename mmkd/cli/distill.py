@@ -181,6 +181,12 @@ def main() -> None:
             f'{args.student}: expected the config of a student alone, but it is a distillation; '
             'give the config of its student'
         )
+    for key in ('train_dataloader', 'val_dataloader') if args.data else ('train_dataloader',):
+        if not config.get(key):
+            raise UserError(
+                f'{args.student}: {key}=None: expected the config that trains the student; the '
+                'student.py of a work dir does not'
+            )
     overrides, changes = {}, {}
     if args.data:
         if 'decode_head' not in config.model:

@@ -205,6 +205,20 @@ def test_distill_config_that_distils_is_an_error(tmp_path):
     )
 
 
+@pytest.mark.parametrize('words, absent', [([], 'train'), (['--data', 'photos'], 'val')])
+def test_distill_student_without_the_data_of_a_training_is_an_error(
+    words, absent, tmp_path, capsys, monkeypatch
+):
+    write_student(tmp_path)
+    with (tmp_path / 'student.py').open('a') as file:
+        file.write(f'{absent}_dataloader = {absent}_cfg = None\n')
+    monkeypatch.chdir(tmp_path)
+    teacher = str(ROOT / 'configs/teachers/segformer_b0_streets.py')
+    run_distill(monkeypatch, 'student.py', '--teacher', teacher, *words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f'student.py: {absent}_dataloader=None: expected the config that trains' in line
+
+
 CHECKPOINT = dict(type='CheckpointHook')
 
 
