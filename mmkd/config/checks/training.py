@@ -14,6 +14,7 @@ from mmkd.config.checks.data import check_dataloaders
 from mmkd.config.checks.loops import check_loops
 from mmkd.config.checks.optimizer import check_optimizer
 from mmkd.config.checks.reporting import check_log_level, check_visualizer
+from mmkd.errors import UserError
 
 
 def check_training(config: Config) -> None:
@@ -23,6 +24,11 @@ def check_training(config: Config) -> None:
         UserError: One of them is missing or holds a value that would stop or spoil the training.
     """
     check_loops(config)
+    if not config.get('train_dataloader'):
+        raise UserError(
+            'train_dataloader=None: expected a config that trains; the student.py of a work dir '
+            'does not'
+        )
     check_dataloaders(config, 'train_dataloader', 'val_dataloader')
     check_optimizer(config)
     check_class_weights(config)
