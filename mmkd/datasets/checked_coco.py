@@ -86,6 +86,8 @@ def _check_file(path: str, facts: dict) -> None:
             raise UserError(f'annotation {path}: {key}: expected a list')
     images, annotations = facts.get('images', []), facts.get('annotations', [])
     categories = facts.get('categories', [])
+    if not images:
+        raise UserError(f'annotation {path}: images=[]: expected at least one; mend the file')
     for i, category in enumerate(categories):
         named = isinstance(category, dict) and isinstance(category.get('name'), str)
         if not named or not _is_id(category.get('id')):

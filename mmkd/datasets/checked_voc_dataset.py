@@ -47,9 +47,11 @@ class CheckedVOCDataset(VOCDataset):
             )
         # Names of all objects, because the reader leaves out those that are not a class.
         self._names = set()
-        return super().load_data_list()
+        return [info for info in super().load_data_list() if info]
 
     def parse_data_info(self, img_info: dict) -> dict:
+        if not img_info['img_id'].strip():
+            return {}  # an empty line
         path = img_info['xml_path']
         try:
             info = super().parse_data_info(img_info)

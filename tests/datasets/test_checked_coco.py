@@ -160,6 +160,12 @@ def test_checked_coco_values_that_cannot_be_raise_user_error(coco, changes, mess
     assert '\n' not in str(error.value)
 
 
+def test_checked_coco_file_without_an_image_raises_user_error(tmp_path):
+    (tmp_path / 'a.json').write_text('{"images": [], "categories": [{"id": 1, "name": "bolt"}]}')
+    with pytest.raises(UserError, match=r'a\.json: images=\[\]: expected at least one'):
+        CheckedCOCO(str(tmp_path / 'a.json'))
+
+
 def test_checked_coco_two_images_of_one_id_raise_user_error(tmp_path):
     image = dict(id=7, file_name='0.jpg', height=64, width=96)
     facts = dict(images=[image, dict(image, file_name='1.jpg')], categories=[], annotations=[])

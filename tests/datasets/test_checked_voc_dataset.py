@@ -67,6 +67,13 @@ def test_checked_voc_loads_boxes_classes_and_difficult_objects(tmp_path):
     assert sample.ignored_instances.bboxes.tensor.tolist() == [[1, 2, 8, 8]]
 
 
+def test_checked_voc_empty_lines_are_not_images(tmp_path):
+    write(tmp_path, 'a')
+    with (tmp_path / 'ImageSets/Main/train.txt').open('a') as names:
+        names.write('\n  \n')
+    assert len(voc(tmp_path)) == 1
+
+
 @pytest.mark.parametrize('box', [(5, 5, 5, 9), (5, 5, 9, 5), (5, 5, 5, 5), (9, 5, 5, 9)])
 @pytest.mark.parametrize('test_mode', [False, True])
 def test_checked_voc_boxes_without_area_are_omitted(tmp_path, box, test_mode):
