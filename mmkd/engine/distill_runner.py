@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmkd.checkpoints.load_weights import extract_state_dict
+from mmkd.datasets.listed_images import check_images_exist
 from mmkd.datasets.scheduled_mix_dataset import warn_of_endless_mixes
 from mmkd.distillation.rng import preserve_rng_state
 from mmkd.distillation.sample_batch import lend_batch
@@ -50,6 +51,16 @@ class DistillRunner(Runner):
         if hooks is not None:
             hooks = {k: h for k, h in hooks.items() if h is not None or k in _MMENGINES_HOOKS}
         super().register_default_hooks(hooks)
+
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """Build a data loader, and check that the images that its dataset lists are there.
+
+        A training would meet a missing file in its first pass, or in its first validation.
+        """
+        loader = Runner.build_dataloader(*args, **kwargs)
+        check_images_exist(loader.dataset)
+        return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop, and warn of mixes of images that its samples are too few to end."""

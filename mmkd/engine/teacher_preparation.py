@@ -225,7 +225,7 @@ def _try_validation(runner: Runner) -> None:
 def _build_for_training(config: Config, folder: str) -> Runner:
     """Build all that ``Runner.train`` would, under separate names and in a separate folder."""
     loaders = {
-        key: Runner.build_dataloader(config[key], seed=0)
+        key: DistillRunner.build_dataloader(config[key], seed=0)
         for key in ('train_dataloader', 'val_dataloader')
         if config.get(key)
     }
@@ -245,13 +245,13 @@ def _build_for_training(config: Config, folder: str) -> Runner:
         cfg=config,
     )
     runner = DistillRunner(**parts)
-    for loader in loaders.values():
-        check_num_classes(unwrapped(runner.model), classes_of(loader.dataset))
     classes = {key: classes_of(loader.dataset) for key, loader in loaders.items()}
     check_class_order(
         'val_dataloader', classes.get('val_dataloader'), classes['train_dataloader'],
         'train_dataloader',
     )  # fmt: skip
+    for loader in loaders.values():
+        check_num_classes(unwrapped(runner.model), classes_of(loader.dataset))
     report_absent_classes(loaders['train_dataloader'].dataset)
     _ = runner.train_loop, runner.val_loop
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.first_batch import load_first_batch
+from mmkd.errors import UserError
 from mmkd.registry import MODELS
 
 
@@ -80,3 +81,16 @@ def test_distill_runner_trains_on_the_data_that_it_lent(recipe, capsys):
     assert isinstance(loader, DataLoader)
     assert runner.train_loop.dataloader is loader
     assert 'synthetic batch' not in capsys.readouterr().out
+
+
+def test_distill_runner_does_not_build_a_loader_of_missing_images(recipe, tmp_path):
+    (tmp_path / 'val.txt').write_text('none\n')
+    recipe.val_dataloader.dataset = dict(
+        type='BaseSegDataset',
+        ann_file=str(tmp_path / 'val.txt'),
+        data_prefix=dict(img_path=str(tmp_path), seg_map_path=str(tmp_path)),
+        pipeline=[dict(type='LoadImageFromFile')],
+    )
+    runner = DistillRunner.from_cfg(recipe)
+    with pytest.raises(UserError, match=r'1 of 1 do not exist, such as .*/none\.jpg'):
+        _ = runner.val_loop

@@ -1,0 +1,47 @@
+"""Look for the images that a dataset lists before training meets one that is not there."""
+
+import glob
+import os.path as osp
+from typing import Any
+
+from mmcv.transforms import LoadImageFromFile
+
+from mmkd.datasets.wrapped_datasets import walk_datasets, wrapped_datasets
+from mmkd.errors import UserError
+
+
+def check_images_exist(dataset: Any) -> None:
+    """Check that the image files of a dataset exist, and those of the datasets that it wraps.
+
+    What is rendered, or loaded from another place than local files, is not looked at.
+
+    Raises:
+        UserError: One does not exist.
+    """
+    for part in walk_datasets(dataset):
+        if wrapped_datasets(part) or not _reads_local_files(part):
+            continue
+        paths = [part.get_data_info(i).get('img_path') for i in range(len(part))]
+        missing = [p for p in paths if isinstance(p, str) and '://' not in p and not osp.isfile(p)]
+        if missing:
+            listed_in = getattr(part, 'ann_file', None)
+            raise UserError(
+                f'dataset.ann_file={listed_in}: expected the images that it lists; '
+                f'{len(missing)} of {len(paths)} do not exist, such as {missing[0]}'
+                f'{_hint(missing[0])}: add them, or take them out of ann_file'
+            )
+
+
+def _reads_local_files(dataset: Any) -> bool:
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
+    return hasattr(dataset, 'get_data_info') and any(
+        isinstance(step, LoadImageFromFile)
+        and not (step.backend_args or step.file_client_args or step.ignore_empty)
+        for step in steps
+    )
+
+
+def _hint(path: str) -> str:
+    """Name a file that differs from ``path`` in its suffix alone."""
+    found = glob.glob(glob.escape(osp.splitext(path)[0]) + '.*')
+    return f' (but {osp.basename(found[0])})' if found else ''
