@@ -38,6 +38,20 @@ def test_check_num_classes_hook_input_gradient_of_other_classes_is_rejected(of_f
         check_num_classes(distiller, CLASSES)
 
 
+def test_check_num_classes_hook_scores_of_classes_in_another_order_are_rejected(model_config):
+    head = dict(student='decode_head', teacher='decode_head', loss=dict(type='LogitKDLoss'))
+    model_config.distill = dict(logits=head)
+    distiller = MODELS.build(model_config)
+    assert list(distiller.teacher.classes) == list(CLASSES)
+    check_num_classes(distiller, CLASSES)
+    check_num_classes(distiller, [f'part {i}' for i in range(11)])  # other names tell nothing
+    message = 'model.distill.logits: expected a teacher of the classes of the dataset in their'
+    with pytest.raises(UserError, match=message):
+        check_num_classes(distiller, CLASSES[::-1])
+    model_config.distill.logits.classes = dict(student=CLASSES[::-1])
+    check_num_classes(MODELS.build(model_config), CLASSES[::-1])
+
+
 def test_check_num_classes_hook_checks_every_head_of_student(distiller):
     check_num_classes(distiller, CLASSES)
     message = r'model.student.auxiliary_head.0.num_classes=11: expected 2, the classes'

@@ -4,12 +4,14 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmkd.config.class_names import plain_name
 from mmkd.datasets.class_occurrence import report_absent_classes
 from mmkd.datasets.class_order import check_class_order, classes_of
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.tap import INPUT_GRADIENT
 from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
+from mmkd.losses import FRSHeadLoss, LogitKDLoss
 from mmkd.openmmlab.tasks import class_heads
 from mmkd.registry import HOOKS
 
@@ -37,16 +39,18 @@ class CheckNumClassesHook(Hook):
 def check_num_classes(model: nn.Module, classes: Sequence[str] | None) -> None:
     """Compare the heads of a model, or of a Distiller's student, with a dataset's classes.
 
-    A Distiller's teacher is also checked if the tap ``input_gradient`` uses its loss.
+    A Distiller's teacher is also checked if the tap ``input_gradient`` uses its loss, or if a term
+    compares class scores.
 
     Raises:
-        UserError: A head has another number of classes.
+        UserError: A head has another number of classes, or the teacher has them in another order.
     """
     networks = dict(model=model)
     if isinstance(model, Distiller):
         networks = {'model.student': model.student}
         if any(INPUT_GRADIENT in term.teacher_taps for term in model.distill.values()):
             networks['model.teacher'] = model.teacher.network
+        _check_compared_scores(model, classes)
     for key, network in networks.items():
         for name, head in class_heads(network):
             count = head.num_classes
@@ -55,3 +59,22 @@ def check_num_classes(model: nn.Module, classes: Sequence[str] | None) -> None:
                     f'{key}.{name}.num_classes={count}: expected {len(classes)}, the classes of '
                     f'the dataset: {", ".join(classes)}'
                 )
+
+
+def _check_compared_scores(distiller: Distiller, classes: Sequence[str] | None) -> None:
+    """Check that terms of class scores compare scores of the same class."""
+    learned = distiller.teacher.classes
+    if not classes or not learned or len(classes) != len(learned):
+        return
+    found, known = ([plain_name(name) for name in names] for names in (classes, learned))
+    moved = any(name in known and known.index(name) != i for i, name in enumerate(found))
+    if found == known or not moved:
+        return
+    for name, term in distiller.distill.items():
+        by_channel = isinstance(term.loss, LogitKDLoss | FRSHeadLoss) and term.adapter is None
+        if by_channel and term.classes is None:
+            raise UserError(
+                f'model.distill.{name}: expected a teacher of the classes of the dataset in their '
+                f'order, {", ".join(classes)}, not {", ".join(learned)}; change the order in one '
+                f'of the two, or set model.distill.{name}=None'
+            )
