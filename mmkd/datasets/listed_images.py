@@ -1,6 +1,7 @@
 """Look for the images that a dataset lists before training meets one that is not there."""
 
 import glob
+import os
 import os.path as osp
 from typing import Any
 
@@ -21,8 +22,14 @@ def check_images_exist(dataset: Any) -> None:
     for part in walk_datasets(dataset):
         if wrapped_datasets(part) or not _reads_local_files(part):
             continue
-        paths = [part.get_data_info(i).get('img_path') for i in range(len(part))]
-        missing = [p for p in paths if isinstance(p, str) and '://' not in p and not osp.isfile(p)]
+        listed = (part.get_data_info(i).get('img_path') for i in range(len(part)))
+        paths = [path for path in listed if isinstance(path, str) and '://' not in path]
+        # One listing for each folder: on network drives a look at each file takes minutes.
+        names = {
+            folder: frozenset(os.listdir(folder)) if osp.isdir(folder) else frozenset()
+            for folder in {osp.dirname(path) or '.' for path in paths}
+        }
+        missing = [p for p in paths if osp.basename(p) not in names[osp.dirname(p) or '.']]
         if missing:
             listed_in = getattr(part, 'ann_file', None)
             raise UserError(
