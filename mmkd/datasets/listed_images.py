@@ -24,7 +24,7 @@ def check_images_exist(dataset: Any) -> None:
             continue
         listed = (part.get_data_info(i).get('img_path') for i in range(len(part)))
         paths = [path for path in listed if isinstance(path, str) and '://' not in path]
-        # One listing for each folder: on network drives a look at each file takes minutes.
+        # One listing for each folder: many looks at single files are slow on network drives.
         names = {
             folder: frozenset(os.listdir(folder)) if osp.isdir(folder) else frozenset()
             for folder in {osp.dirname(path) or '.' for path in paths}
