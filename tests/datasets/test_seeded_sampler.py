@@ -155,7 +155,7 @@ def test_carry_draw_wrapper_passes_the_draw_on(wrap):
 
 def test_seeded_sampler_wrapper_that_loses_the_draw_is_rejected():
     data = torch.utils.data.Subset(CountedDataset(pipeline=[]), [2, 0, 1])
-    with pytest.raises(UserError, match='dataset.type=Subset: expected a wrapper that hands'):
+    with pytest.raises(UserError, match='dataset.type=Subset: expected a wrapper that passes'):
         SeededInfiniteSampler(data)
     assert isinstance(data.dataset, CountedDataset)
     nested = RepeatDataset(CountedDataset(pipeline=[]), times=2)

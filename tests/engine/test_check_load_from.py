@@ -101,7 +101,7 @@ def test_check_load_from_resume_needs_what_mmengine_saves(recipe, tmp_path, key,
     part[last] = value
     config = save(recipe, tmp_path / 'iter_2.pth', content)
     config.resume = True
-    with pytest.raises(UserError, match=f'^--resume: .*/iter_2.pth: {key}.*: expected what'):
+    with pytest.raises(UserError, match=f'^--resume: .*/iter_2.pth: {key}.*: expected the value'):
         check_load_from(config)
 
 

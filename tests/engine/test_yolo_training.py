@@ -148,7 +148,7 @@ def test_yolo_terms_tap_the_papers_layers(run):
         ('teacher', 'yolo[11]', r"'yolo\[11\]': expected a layer of this network"),
         ('student', 'yolo', "'yolo': expected a layer of this network"),
         ('teacher', 'yolo[23]', "'bbox_head' gives a tuple of 2: expected a tensor; add an index"),
-        ('teacher', 'bbox_head[0][3]', 'tuple of 3, without'),
+        ('teacher', 'bbox_head[0][3]', 'is a tuple of 3'),
     ],
 )
 def test_yolo_terms_wrong_layers_raise_user_error(recipe_path, side, tap, message):

@@ -577,7 +577,7 @@ def test_train_missing_dataset_raises_user_error(camvid, monkeypatch, capfd):
     config = camvid()
     Path('data/trainannot').rename('data/elsewhere')
     assert command(monkeypatch, 'train', config) == 2
-    assert 'data/trainannot (data_prefix.seg_map_path) does not exist' in last_line(capfd)
+    assert 'data/trainannot (data_prefix.seg_map_path); create it' in last_line(capfd)
 
 
 def test_camvid_real_data_has_published_counts(shared):
