@@ -19,6 +19,14 @@ def classes_of(dataset: Any) -> Sequence[str] | None:
     return (facts[0] if isinstance(facts, list) else facts).get('classes')
 
 
+def numbers_differ(classes: Sequence[str], learned: Sequence[str]) -> bool:
+    """Return whether a name that stands in both lists has another number in one of them."""
+    found, known = ([plain_name(name) for name in names] for names in (classes, learned))
+    return found != known and any(
+        known.index(name) != i for i, name in enumerate(found) if name in known
+    )
+
+
 def check_class_order(
     loader: str, classes: Sequence[str] | None, learned: Sequence[str] | None, source: str
 ) -> None:
@@ -37,12 +45,10 @@ def check_class_order(
     """
     if classes is None or learned is None:
         return
-    found, known = ([plain_name(name) for name in names] for names in (classes, learned))
-    if found == known:
+    if list(map(plain_name, classes)) == list(map(plain_name, learned)):
         return
     key = f'{loader}.dataset.metainfo.classes={list(classes)}'
-    moved = any(known.index(name) != i for i, name in enumerate(found) if name in known)
-    if len(found) != len(known) or moved:
+    if len(classes) != len(learned) or numbers_differ(classes, learned):
         raise UserError(
             f'{key}: expected the classes of {source} in the same order, because scores go by '
             f'class number; set metainfo.classes to {", ".join(learned)}'

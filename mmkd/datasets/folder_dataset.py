@@ -9,6 +9,7 @@ from mmengine.fileio import list_dir_or_file
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
+from mmkd.datasets.listed_images import missing_files
 from mmkd.errors import UserError, one_line
 from mmkd.registry import DATASETS
 
@@ -95,7 +96,7 @@ class FolderDataset(BaseSegDataset):
             line = f'data_prefix.seg_map_path={folder}: expected a label for each image'
             expected['seg_map_path'] = line
         for key, line in expected.items():
-            missing = [info[key] for info in data_list if not osp.isfile(info[key])]
+            missing = missing_files([info[key] for info in data_list])
             if missing:
                 raise UserError(
                     f'dataset.{line}; {len(missing)} of {len(data_list)} do not exist, such as '

@@ -3,6 +3,7 @@
 import glob
 import os
 import os.path as osp
+from collections.abc import Sequence
 from typing import Any
 
 from mmcv.transforms import LoadImageFromFile
@@ -24,12 +25,7 @@ def check_images_exist(dataset: Any) -> None:
             continue
         listed = (part.get_data_info(i).get('img_path') for i in range(len(part)))
         paths = [path for path in listed if isinstance(path, str) and '://' not in path]
-        # One listing for each folder: many looks at single files are slow on network drives.
-        names = {
-            folder: frozenset(os.listdir(folder)) if osp.isdir(folder) else frozenset()
-            for folder in {osp.dirname(path) or '.' for path in paths}
-        }
-        missing = [p for p in paths if osp.basename(p) not in names[osp.dirname(p) or '.']]
+        missing = missing_files(paths)
         if missing:
             listed_in = getattr(part, 'ann_file', None)
             raise UserError(
@@ -37,6 +33,20 @@ def check_images_exist(dataset: Any) -> None:
                 f'{len(missing)} of {len(paths)} do not exist, such as {missing[0]}'
                 f'{_hint(missing[0])}: add them, or take them out of ann_file'
             )
+
+
+def missing_files(paths: Sequence[str]) -> list[str]:
+    """Return the paths that are not files, links to missing files among them."""
+    # One listing for each folder: many looks at single files are slow on network drives.
+    there = {folder: _files(folder) for folder in {osp.dirname(path) or '.' for path in paths}}
+    return [p for p in paths if osp.basename(p) not in there[osp.dirname(p) or '.']]
+
+
+def _files(folder: str) -> frozenset[str]:
+    if not osp.isdir(folder):
+        return frozenset()
+    with os.scandir(folder) as entries:
+        return frozenset(entry.name for entry in entries if entry.is_file())
 
 
 def _reads_local_files(dataset: Any) -> bool:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 
-from mmkd.datasets.listed_images import check_images_exist
+from mmkd.datasets.listed_images import check_images_exist, missing_files
 from mmkd.errors import UserError
 from mmkd.registry import DATASETS
 
@@ -43,6 +43,18 @@ def test_check_images_exist_names_a_missing_image(coco, wrapper):
 def test_check_images_exist_names_a_file_with_another_suffix(coco):
     with pytest.raises(UserError, match=r'such as .*/0\.jpg \(but 0\.png\): add them'):
         check_images_exist(coco('0.png', '1.jpg', '2.jpg'))
+
+
+def test_missing_files_are_those_that_cannot_be_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'folder').mkdir()
+    for name in ('here.jpg', 'folder/here.jpg'):
+        (tmp_path / name).touch()
+    (tmp_path / 'link.jpg').symlink_to('here.jpg')
+    (tmp_path / 'broken.jpg').symlink_to('gone.jpg')
+    there = ['here.jpg', 'folder/here.jpg', 'folder/../link.jpg', str(tmp_path / 'link.jpg')]
+    gone = ['gone.jpg', 'broken.jpg', 'folder', 'nowhere/here.jpg']
+    assert missing_files([*there, *gone]) == gone
 
 
 @pytest.mark.parametrize('loading', [dict(ignore_empty=True), dict(backend_args=dict(backend='x'))])

@@ -4,9 +4,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmkd.config.class_names import plain_name
 from mmkd.datasets.class_occurrence import report_absent_classes
-from mmkd.datasets.class_order import check_class_order, classes_of
+from mmkd.datasets.class_order import check_class_order, classes_of, numbers_differ
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.tap import INPUT_GRADIENT
 from mmkd.engine.wrapping import unwrapped
@@ -66,9 +65,7 @@ def _check_compared_scores(distiller: Distiller, classes: Sequence[str] | None) 
     learned = distiller.teacher.classes
     if not classes or not learned or len(classes) != len(learned):
         return
-    found, known = ([plain_name(name) for name in names] for names in (classes, learned))
-    moved = any(name in known and known.index(name) != i for i, name in enumerate(found))
-    if found == known or not moved:
+    if not numbers_differ(classes, learned):
         return
     for name, term in distiller.distill.items():
         by_channel = isinstance(term.loss, LogitKDLoss | FRSHeadLoss) and term.adapter is None
