@@ -116,7 +116,7 @@ def export_metadata(
         rgb=preprocessing.rgb,
         pad_value=preprocessing.pad_value,
         keep_ratio=_TASKS[outputs] == 'detection' and not stretches_images(config),
-        **label_rules(network),
+        **prediction_rules(network),
     )
 
 
@@ -132,15 +132,20 @@ def stretches_images(config: Config) -> bool:
     )
 
 
-def label_rules(network: nn.Module) -> dict:
-    """Return what makes labels of a segmentor's logits; nothing for other networks."""
-    if not is_segmentor(network):
+def prediction_rules(network: nn.Module) -> dict:
+    """Return what makes labels of a segmentor's logits, or chooses among a detector's boxes."""
+    if is_classifier(network):
         return {}
-    head = segmentation_head(network)
-    return dict(
-        threshold=head.threshold if head.out_channels == 1 else None,
-        align_corners=bool(head.align_corners),
-    )
+    if is_segmentor(network):
+        head = segmentation_head(network)
+        return dict(
+            threshold=head.threshold if head.out_channels == 1 else None,
+            align_corners=bool(head.align_corners),
+        )
+    rules = network.bbox_head.test_cfg or {}
+    overlap, most = (rules.get('nms') or {}).get('iou_threshold'), rules.get('max_per_img', -1)
+    limits = {} if overlap is None else dict(nms_iou=float(overlap))
+    return limits | dict(max_boxes=most if most > 0 else None)
 
 
 def calibration_images(

@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import cv2
+import mmcv
 import numpy as np
 import onnx
 import onnxruntime
@@ -289,6 +290,7 @@ def test_infer_video_on_full_disk_is_an_error(exported, folder, tmp_path):
         ('task', None), ('task', 'depth'), ('task', 'detection'), ('size', [0, 64]), ('size', 64),
         ('classes', 'ab'), ('palette', [[1, 2]]), ('mean', [1]), ('std', [1, 0, 1]),
         ('threshold', 1.5), ('align_corners', 1), ('keep_ratio', 1),
+        ('nms_iou', 1.5), ('nms_iou', None), ('max_boxes', 0), ('max_boxes', 1.5),
         ('rgb', 1), ('pad_value', 'x'), ('palette', [[0, 0, 300]]), ('palette', [[0, 0, -1]]),
         ('size', [65536, 65536]), ('std', [1, 1e-9, 1]), ('mean', [0, 0, 1e300]),
     ],
@@ -306,13 +308,15 @@ def test_infer_foreign_metadata_raise_user_error(
 
 
 @pytest.mark.parametrize('keep_ratio', [True, False])
-@pytest.mark.parametrize('height, width', [(2980, 4000), (501, 331), (7, 2000), (1, 1), (96, 128)])
+@pytest.mark.parametrize(
+    'height, width', [(2980, 4000), (501, 331), (7, 2000), (1, 1), (96, 128), (9, 256)]
+)
 def test_infer_box_of_the_whole_image_is_the_whole_image(tmp_path, height, width, keep_ratio):
     """Sizes are rounded to pixels, so an image's two scales differ."""
     rows, columns = 96, 128
     if keep_ratio:
-        rows = max(1, round(height * min(96 / height, 128 / width)))
-        columns = max(1, round(width * min(96 / height, 128 / width)))
+        columns, rows = mmcv.rescale_size((width, height), min(96 / height, 128 / width))
+        rows, columns = max(1, rows), max(1, columns)
     outputs = dict(boxes=np.float32([[[0, 0, columns, rows]]]), scores=np.float32([[[0.9]]]))
     tensors = {key: onnx.numpy_helper.from_array(value) for key, value in outputs.items()}
     kind = onnx.TensorProto.FLOAT
@@ -476,6 +480,8 @@ def test_export_detector_boxes_equal_network(text, padding, folder, monkeypatch,
     with DefaultScope.overwrite_default_scope('mmdet'):
         detector = MODELS.build(load_config(str(config)).model).eval()
     detector.load_state_dict(torch.load(checkpoint)['state_dict'])
+    rules = detector.bbox_head.test_cfg
+    stated = rules.nms.iou_threshold, rules.max_per_img
     result = infer['Model'](str(out))([image])[0]
     best = np.sort(result['scores'], None)
     score = float(best[-41:-39].mean())  # of which forty are above
@@ -494,6 +500,7 @@ def test_export_detector_boxes_equal_network(text, padding, folder, monkeypatch,
     with torch.no_grad():
         own = detector.test_step(batch)[0].pred_instances
     found = infer['boxes_of'](result, image.shape[:2], score, 0.4)
+    assert (result['nms_iou'], result['max_boxes']) == stated
     assert len(found) > 3
     limit = torch.tensor([128.0, 192] * 2)
     for box, said, label in found:
@@ -505,6 +512,25 @@ def test_export_detector_boxes_equal_network(text, padding, folder, monkeypatch,
     args = [out, folder / 'images/0.png', '--score', score / 2, '--iou', 0.4, '--out', picture]
     assert run(monkeypatch, capfd, 'infer', *args)[0] == 0
     assert (cv2.imread(str(picture / '0.png')) != cv2.imread(str(folder / 'images/0.png'))).any()
+
+
+@pytest.mark.parametrize(
+    'facts, iou, kept',
+    [
+        (dict(nms_iou=0.5, max_boxes=None), None, [0.9, 0.7]),
+        (dict(nms_iou=0.7, max_boxes=None), None, [0.9, 0.8, 0.7]),
+        (dict(nms_iou=0.7, max_boxes=2), None, [0.9, 0.8]),
+        (dict(nms_iou=0.7, max_boxes=None), 0.5, [0.9, 0.7]),
+    ],
+)
+def test_infer_keeps_the_boxes_that_the_file_says(facts, iou, kept):
+    """The first two boxes of class 0 have an IoU of 0.6; the third is of class 1."""
+    infer = runpy.run_path(str(ROOT / 'tools/deploy/infer.py'))
+    boxes = np.float32([[0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 10]])
+    scores = np.float32([[0.9, 0], [0.8, 0], [0, 0.7]])
+    result = dict(boxes=boxes, scores=scores, scale=(1.0, 1.0), **facts)
+    found = infer['boxes_of'](result, (20, 20), 0.1, iou)
+    assert [score for _, score, _ in found] == pytest.approx(kept)
 
 
 def test_export_detector_uses_padded_size(folder, monkeypatch, capfd, tmp_path):

@@ -56,9 +56,14 @@ FACTS = dict(  # what a file's metadata hold, and how each is checked
     # it resizes from corner to corner.
     threshold=lambda value: value is None or is_number(value) and 0 <= value <= 1,
     align_corners=lambda value: isinstance(value, bool),
+    # How a detector chooses among its boxes: the IoU threshold of its non-maximum suppression, and
+    # the most boxes of an image.
+    nms_iou=lambda value: is_number(value) and 0 <= value <= 1,
+    max_boxes=lambda value: value is None or type(value) is int and value >= 1,
     keep_ratio=lambda value: isinstance(value, bool),  # whether images keep their aspect
 )
-ABSENT = dict(threshold=None, align_corners=False)  # of a file of an earlier release
+# Where a file does not say, such as one of an earlier release.
+ABSENT = dict(threshold=None, align_corners=False, nms_iou=0.6, max_boxes=None)
 OPACITY = 0.6  # of the classes' colours over an image
 
 
@@ -75,7 +80,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--score', type=float, default=0.3, help='lowest score of a box')
     parser.add_argument(
-        '--iou', type=float, default=0.6, help='IoU threshold of non-maximum suppression'
+        '--iou', type=float, help="IoU threshold of non-maximum suppression (default: the file's)"
     )
     return parser.parse_args()
 
@@ -143,7 +148,8 @@ class Model:
         x, y = width / image.shape[1], height / image.shape[0]
         if self.facts['keep_ratio']:
             x = y = min(x, y)
-        size = (max(1, round(image.shape[1] * x)), max(1, round(image.shape[0] * y)))
+        # Rounded as MMCV does; Python's round takes halves to even numbers.
+        size = (max(1, int(image.shape[1] * x + 0.5)), max(1, int(image.shape[0] * y + 0.5)))
         x, y = size[0] / image.shape[1], size[1] / image.shape[0]  # whole pixels were rounded to
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         mean, std = (
@@ -163,7 +169,7 @@ class Model:
     def __call__(self, images: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
         """What the network yields of each image, by output, and the ``scale`` (x, y) to it.
 
-        Beside them are ``threshold`` and ``align_corners``, which make labels of logits.
+        Beside them are the facts that make labels of logits, or choose among boxes.
         """
         prepared = [self.prepare(image) for image in images]
         inputs = np.stack([p[0] for p in prepared])
@@ -232,9 +238,12 @@ def resize_between_corners(plane: np.ndarray, shape: tuple[int, int]) -> np.ndar
 
 
 def boxes_of(
-    result: dict[str, np.ndarray], shape: tuple[int, int], score: float, iou: float
+    result: dict[str, np.ndarray], shape: tuple[int, int], score: float, iou: float | None = None
 ) -> list[tuple[np.ndarray, float, int]]:
-    """Boxes x1 y1 x2 y2 in pixels of the image, scores and classes: one an object, best first."""
+    """Boxes x1 y1 x2 y2 in pixels of the image, scores and classes: one an object, best first.
+
+    ``iou`` is the threshold of the non-maximum suppression, by default that of the file.
+    """
     scores = result['scores']
     candidate, label = np.nonzero(scores > score)
     if not len(candidate):
@@ -244,8 +253,9 @@ def boxes_of(
     seen = (boxes[:, 2:] > boxes[:, :2]).all(1)
     boxes, scores, label = boxes[seen], scores[candidate, label][seen], label[seen]
     corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+    iou = result['nms_iou'] if iou is None else iou
     kept = cv2.dnn.NMSBoxesBatched(corner_and_size, scores, label, score, iou)
-    return [(boxes[i], float(scores[i]), int(label[i])) for i in kept]
+    return [(boxes[i], float(scores[i]), int(label[i])) for i in kept[: result['max_boxes']]]
 
 
 def palette_of(facts: dict) -> np.ndarray:
