@@ -38,8 +38,9 @@ def test_check_num_classes_hook_input_gradient_of_other_classes_is_rejected(of_f
         check_num_classes(distiller, CLASSES)
 
 
-def test_check_num_classes_hook_scores_of_classes_in_another_order_are_rejected(model_config):
-    head = dict(student='decode_head', teacher='decode_head', loss=dict(type='LogitKDLoss'))
+@pytest.mark.parametrize('loss', ['LogitKDLoss', 'CWDLoss', 'FeatureMSELoss', 'PKDLoss'])
+def test_check_num_classes_hook_scores_of_classes_in_another_order_are_rejected(model_config, loss):
+    head = dict(student='decode_head', teacher='decode_head', loss=dict(type=loss))
     model_config.distill = dict(logits=head)
     distiller = MODELS.build(model_config)
     assert list(distiller.teacher.classes) == list(CLASSES)
@@ -50,6 +51,19 @@ def test_check_num_classes_hook_scores_of_classes_in_another_order_are_rejected(
         check_num_classes(distiller, CLASSES[::-1])
     model_config.distill.logits.classes = dict(student=CLASSES[::-1])
     check_num_classes(MODELS.build(model_config), CLASSES[::-1])
+
+
+def test_check_num_classes_hook_features_of_classes_in_another_order_are_accepted(model_config):
+    """An attention map sums over the channels; an adapter maps one order to the other."""
+    head = dict(student='decode_head', teacher='decode_head')
+    adapter = dict(type='Conv2d', kernel_size=1)
+    model_config.distill = dict(
+        attention=dict(head, loss=dict(type='ActivationATLoss')),
+        adapted=dict(head, loss=dict(type='PKDLoss'), adapter=adapter),
+    )
+    distiller = MODELS.build(model_config)
+    assert check_num_classes(distiller, CLASSES[::-1]) is None  # it raises otherwise
+    assert list(distiller.teacher.classes) == list(CLASSES)
 
 
 def test_check_num_classes_hook_checks_every_head_of_student(distiller):

@@ -8,9 +8,10 @@ from mmkd.datasets.class_occurrence import report_absent_classes
 from mmkd.datasets.class_order import check_class_order, classes_of, numbers_differ
 from mmkd.distillation.distiller import Distiller
 from mmkd.distillation.tap import INPUT_GRADIENT
+from mmkd.distillation.term import Term
 from mmkd.engine.wrapping import unwrapped
 from mmkd.errors import UserError
-from mmkd.losses import FRSHeadLoss, LogitKDLoss
+from mmkd.losses import CWDLoss, FeatureMSELoss, FRSHeadLoss, LogitKDLoss, PKDLoss
 from mmkd.openmmlab.tasks import class_heads
 from mmkd.registry import HOOKS
 
@@ -68,10 +69,27 @@ def _check_compared_scores(distiller: Distiller, classes: Sequence[str] | None) 
     if not numbers_differ(classes, learned):
         return
     for name, term in distiller.distill.items():
-        by_channel = isinstance(term.loss, LogitKDLoss | FRSHeadLoss) and term.adapter is None
-        if by_channel and term.classes is None:
+        if term.adapter is None and term.classes is None and _pairs_scores(distiller, term):
             raise UserError(
                 f'model.distill.{name}: expected a teacher of the classes of the dataset in their '
                 f'order, {", ".join(classes)}, not {", ".join(learned)}; change the order in one '
                 f'of the two, or set model.distill.{name}=None'
             )
+
+
+def _pairs_scores(distiller: Distiller, term: Term) -> bool:
+    """Return whether a term compares class scores, channel by channel."""
+    if isinstance(term.loss, LogitKDLoss | FRSHeadLoss):
+        return True
+    if not isinstance(term.loss, CWDLoss | FeatureMSELoss | PKDLoss):
+        return False
+    networks = distiller.student, distiller.teacher.network
+    heads = [dict(class_heads(network)) for network in networks]
+    # The second output of a detector's head is its boxes.
+    return any(
+        all(
+            tap.path in known and tap.index[:1] in ((), (0,))
+            for tap, known in zip(pair, heads, strict=True)
+        )
+        for pair in zip(term.student_taps, term.compared_taps, strict=False)
+    )
