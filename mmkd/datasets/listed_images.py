@@ -35,6 +35,14 @@ def check_images_exist(dataset: Any) -> None:
             )
 
 
+def finds_no_image(error: ValueError) -> bool:
+    """Return whether an error, or its cause, is how MMEngine's datasets end without an item.
+
+    Their constructor joins the items (mmengine 0.10, ``BaseDataset._serialize_data``).
+    """
+    return 'need at least one array to concatenate' in str(error.__cause__ or error)
+
+
 def missing_files(paths: Sequence[str]) -> list[str]:
     """Return the paths that are not files, links to missing files among them."""
     # One listing for each folder: many looks at single files are slow on network drives.

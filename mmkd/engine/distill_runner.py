@@ -1,6 +1,8 @@
 import copy
+from collections.abc import Mapping
 from typing import Any
 
+from mmengine.config import ConfigDict
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
@@ -8,11 +10,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmkd.checkpoints.load_weights import extract_state_dict
-from mmkd.datasets.listed_images import check_images_exist
+from mmkd.config.student import innermost_dataset
+from mmkd.config.types import type_name
+from mmkd.datasets.listed_images import check_images_exist, finds_no_image
 from mmkd.datasets.scheduled_mix_dataset import warn_of_endless_mixes
 from mmkd.distillation.rng import preserve_rng_state
 from mmkd.distillation.sample_batch import lend_batch
 from mmkd.engine.first_batch import load_first_batch
+from mmkd.errors import UserError
 
 # Those that MMEngine registers by itself; it takes None for them alone.
 _MMENGINES_HOOKS = (
@@ -57,8 +62,16 @@ class DistillRunner(Runner):
         """Build a data loader, and check that the images that its dataset lists are there.
 
         A training would meet a missing file in its first pass, or in its first validation.
+
+        Raises:
+            UserError: An image is missing, or the dataset has none.
         """
-        loader = Runner.build_dataloader(*args, **kwargs)
+        try:
+            loader = Runner.build_dataloader(*args, **kwargs)
+        except ValueError as error:
+            if not finds_no_image(error) or not isinstance(args[0], Mapping):
+                raise
+            raise UserError(_explain_no_image(args[0]['dataset'])) from error
         check_images_exist(loader.dataset)
         return loader
 
@@ -81,3 +94,13 @@ class DistillRunner(Runner):
                 loader = self.build_dataloader(loader, self.seed, different)
             self._train_dataloader = loader
         return load_first_batch(loader)
+
+
+def _explain_no_image(dataset: dict) -> str:
+    facts = innermost_dataset(ConfigDict(dataset))
+    stated = {key: facts[key] for key in ('data_root', 'ann_file', 'filter_cfg') if facts.get(key)}
+    listed = ', '.join(f'{key}={value!r}' for key, value in stated.items())
+    fix = (
+        'loosen filter_cfg, or correct the paths' if 'filter_cfg' in stated else 'correct the paths'
+    )
+    return f'dataset={type_name(facts.get("type"))}: expected images, found none in {listed}; {fix}'

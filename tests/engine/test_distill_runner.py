@@ -1,5 +1,6 @@
 """The batch that a Distiller is built on, and what reading it leaves behind."""
 
+import json
 import random
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import EMAHook
+from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
 from mmkd.engine.distill_runner import DistillRunner
@@ -94,3 +96,21 @@ def test_distill_runner_does_not_build_a_loader_of_missing_images(recipe, tmp_pa
     runner = DistillRunner.from_cfg(recipe)
     with pytest.raises(UserError, match=r'1 of 1 do not exist, such as .*/none\.jpg'):
         _ = runner.val_loop
+
+
+def test_distill_runner_names_a_filter_that_leaves_no_image(tmp_path):
+    init_default_scope('mmdet')
+    images = [dict(id=1, file_name='1.jpg', height=64, width=96)]
+    facts = dict(images=images, annotations=[], categories=[dict(id=1, name='bolt')])
+    (tmp_path / 'a.json').write_text(json.dumps(facts))
+    dataset = dict(
+        type='CocoDataset', data_root=str(tmp_path), ann_file='a.json', data_prefix=dict(img=''),
+        metainfo=dict(classes=('bolt',)), filter_cfg=dict(filter_empty_gt=True), pipeline=[],
+    )  # fmt: skip
+    loader = dict(
+        dataset=dict(type='RepeatDataset', times=2, dataset=dataset), batch_size=1, num_workers=0,
+        sampler=dict(type='DefaultSampler'),
+    )  # fmt: skip
+    message = r'^dataset=CocoDataset: expected images, found none in .*filter_empty_gt.*; loosen'
+    with pytest.raises(UserError, match=message):
+        DistillRunner.build_dataloader(loader)

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.engine.distill_runner import DistillRunner
 from mmkd.engine.hooks.unlabelled_images_hook import UnlabelledImagesHook
 from mmkd.engine.teacher_preparation import prepare_teacher
 from mmkd.errors import UserError
@@ -159,9 +160,10 @@ def test_unlabelled_images_larger_than_the_preprocessors_size_are_one_line(recip
         hook.before_train_iter(runner, 0, {})
 
 
-def test_unlabelled_dataset_of_another_type_without_images_is_one_line(recipe, tmp_path):
+@pytest.mark.parametrize('runner', [Runner, DistillRunner])
+def test_unlabelled_dataset_of_another_type_without_images_is_one_line(recipe, tmp_path, runner):
     dataset = dict(type='BaseSegDataset', data_prefix=dict(img_path=str(tmp_path)), pipeline=[])
     with pytest.raises(
         UserError, match='^UnlabelledImagesHook.dataset=BaseSegDataset: expected im'
     ):
-        UnlabelledImagesHook(dataset).before_train(Runner.from_cfg(recipe))
+        UnlabelledImagesHook(dataset).before_train(runner.from_cfg(recipe))

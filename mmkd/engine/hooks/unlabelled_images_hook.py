@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from mmkd.datasets.listed_images import finds_no_image
 from mmkd.distillation.distiller import Distiller
 from mmkd.engine.first_batch import load_first_batch
 from mmkd.engine.wrapping import unwrapped
@@ -92,8 +93,7 @@ def _build(runner: Runner, config: dict, seed: int) -> DataLoader:
     try:
         loader = runner.build_dataloader(config, seed=seed)
     except ValueError as error:
-        # How MMEngine's datasets, which join their annotations, end without any.
-        if 'need at least one array' not in str(error):
+        if not finds_no_image(error):
             raise
         loader = None
     if loader is None or not len(loader.dataset):
