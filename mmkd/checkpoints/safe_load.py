@@ -68,6 +68,11 @@ def trust_pickles() -> None:
     os.environ.pop(FORCE_SAFE, None)
 
 
+def trusts_pickles() -> bool:
+    """Return whether this process opens all files."""
+    return FORCE_SAFE not in os.environ
+
+
 def load_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> Any:
     """Load a checkpoint from a file or an ``http(s)`` URL with ``weights_only=True``.
 
@@ -79,7 +84,7 @@ def load_checkpoint_file(path: str, map_location: MapLocation = 'cpu') -> Any:
             weights. In the last case none of its code has run.
     """
     path = os.path.expanduser(str(path))
-    options = dict(map_location=map_location, weights_only=FORCE_SAFE in os.environ)
+    options = dict(map_location=map_location, weights_only=not trusts_pickles())
     is_url = path.startswith(('http://', 'https://'))
     if not is_url and not Path(path).is_file():
         raise UserError(

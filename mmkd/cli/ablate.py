@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmkd.checkpoints.atomic_files import write_atomically
-from mmkd.cli.arguments import positive
+from mmkd.cli.arguments import add_trust_argument, positive
 from mmkd.config.checks.data import settle_worker_options
 from mmkd.config.checks.training import check_training
 from mmkd.errors import UserError
@@ -59,6 +59,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='train nothing, only write the tables and charts again',
     )
+    add_trust_argument(parser)
     args = parser.parse_args()
     args.seeds = args.seeds or [0]
     if args.equal_time and args.report_only:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from mmkd.checkpoints.safe_load import trusts_pickles
 from mmkd.config.load import ROOT
 from mmkd.engine.folder_lock import LOCKED_BY_PARENT, lock_folder
 from mmkd.engine.hooks.unfinished_training_hook import unfinished_mark
@@ -310,14 +311,15 @@ class _Training:
 
 
 def _command(config: str, folder: Path, launcher: str) -> list[str]:
+    options = ['--resume', '--trust-pickles'] if trusts_pickles() else ['--resume']
     if launcher == 'none':
         tool = [sys.executable, str(ROOT / 'tools/train.py'), config, '--work-dir', str(folder)]
-        return [*tool, '--resume']
+        return [*tool, *options]
     partition = os.environ.get('PARTITION')
     if not partition:
         raise UserError('PARTITION: expected this environment variable with --launcher slurm')
     script = str(ROOT / 'tools/slurm_train.sh')
-    return [script, partition, folder.parent.name, config, str(folder), '--resume']
+    return [script, partition, folder.parent.name, config, str(folder), *options]
 
 
 class _Clock:

@@ -39,6 +39,7 @@ from mmkd.checkpoints.safe_load import (
     PlainUnpickler,
     history_statistic,
     load_checkpoint_file,
+    trusts_pickles,
 )
 from mmkd.config.checks.checkpoints import check_metric_reported
 from mmkd.config.load import installed_config
@@ -146,7 +147,7 @@ def _load_for_mmengine(filename: str, map_location: MapLocation = None) -> Any:
 def _load_without_code(loader: type[CheckpointLoader], *args: Any, **kwargs: Any) -> Any:
     checkpoint = _mmengine_loads(loader, *args, **kwargs)
     meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
-    if isinstance(meta, dict) and FORCE_SAFE in os.environ:
+    if isinstance(meta, dict) and not trusts_pickles():
         for key in ('cfg', 'config'):
             meta.pop(key, None)
     return checkpoint
@@ -170,7 +171,7 @@ def _build_optimizer(constructor: DefaultOptimWrapperConstructor, model: nn.Modu
 
 class _PlainPickleHandler(PickleHandler):
     def load_from_fileobj(self, file: BinaryIO, **kwargs: Any) -> Any:
-        if FORCE_SAFE in os.environ:
+        if not trusts_pickles():
             return PlainUnpickler(file, **kwargs).load()
         return super().load_from_fileobj(file, **kwargs)
 

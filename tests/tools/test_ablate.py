@@ -134,19 +134,21 @@ def test_ablate_terminated_ends_trainings_and_resumes(folder):
     assert '| long |' in out
 
 
-def test_ablate_on_slurm_every_run_is_a_job(folder):
+@pytest.mark.parametrize('trust', [[], ['--trust-pickles']])
+def test_ablate_on_slurm_every_run_is_a_job(folder, trust):
     (folder / 'srun').write_text(SRUN)
     (folder / 'srun').chmod(0o755)
     path = f'{folder}:{os.environ["PATH"]}'
     options = ['alone.py', '--seeds', 3, '--launcher', 'slurm', '--cfg-options', 'log_level=INFO']
-    ablation = start(folder, *options, PATH=path, PARTITION='gpu', GPUS='2')
+    ablation = start(folder, *options, *trust, PATH=path, PARTITION='gpu', GPUS='2')
     _, err = ablation.communicate(timeout=300)
     assert ablation.returncode == 2
     asked = (folder / 'asked.txt').read_text()
     work = 'work_dirs/ablation/alone/seed_3'
     for part in (
         '--partition=gpu', '--job-name=alone', '--ntasks=2',
-        f'alone.py --work-dir {work} --launcher slurm --resume --cfg-options log_level=INFO',
+        f'alone.py --work-dir {work} --launcher slurm '
+        f'{" ".join(["--resume", *trust])} --cfg-options log_level=INFO',
     ):  # fmt: skip
         assert part in asked
     assert asked.endswith('randomness.seed=3\n')
