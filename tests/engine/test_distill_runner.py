@@ -55,6 +55,14 @@ def test_load_first_batch_of_one_is_one():
     assert len(load_first_batch(loader)['inputs']) == 1
 
 
+def test_load_first_batch_names_a_pipeline_that_does_not_pack():
+    images = [dict(img=np.zeros((4, width, 3), np.uint8), img_shape=(4, width)) for width in (4, 6)]
+    loader = DataLoader(images, batch_size=2, collate_fn=pseudo_collate)
+    message = r'^train_dataloader\.dataset\.pipeline: expected PackSegInputs, or PackDet.*; add it'
+    with pytest.raises(UserError, match=message):
+        load_first_batch(loader)
+
+
 @pytest.mark.parametrize('distilled', [True, False])
 @pytest.mark.parametrize('key', ['model', None])
 def test_distill_runner_starts_from_a_file_of_another_program(recipe, tmp_path, key, distilled):

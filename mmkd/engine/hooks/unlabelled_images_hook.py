@@ -107,7 +107,7 @@ def _build(runner: Runner, config: dict, seed: int) -> DataLoader:
 def _check_first_image(loader: DataLoader) -> None:
     """Load an image, because errors in a worker are long, and the loader itself must not move."""
     try:
-        batch = load_first_batch(loader, count=1)
+        batch = load_first_batch(loader, count=1, key=_KEY)
     except UserError:
         raise
     except Exception as error:  # a transform may raise anything
