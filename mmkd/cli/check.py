@@ -213,6 +213,9 @@ def main() -> None:
     loader = Runner.build_dataloader(config.train_dataloader, seed=0)
     with lend_batch(lambda: load_first_batch(loader)):
         distiller = load_distiller(config, None).to(get_device())
+    if args.baseline:  # before the teacher is scored, which takes minutes
+        weights = load_checkpoint_file(args.baseline)
+        load_weights(distiller.student, weights, f'--baseline={args.baseline}')
     teacher = distiller.teacher.for_prediction(torch.device(get_device()))
     metric = teacher_score = baseline_score = None
     validated = innermost_dataset(config.val_dataloader.dataset)
@@ -221,8 +224,6 @@ def main() -> None:
     if not unscored:
         metric, teacher_score = score(teacher, config, args.images)
     if args.baseline:
-        weights = load_checkpoint_file(args.baseline)
-        load_weights(distiller.student, weights, f'--baseline={args.baseline}')
         metric, baseline_score = score(distiller.student, config, args.images)
     batches = [
         distiller.data_preprocessor(batch, training=True) for batch in islice(loader, _BATCHES)

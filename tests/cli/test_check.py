@@ -57,6 +57,18 @@ def test_check_config_without_validation_is_an_error(recipe_file, monkeypatch, c
     assert f'{key}=None: expected the data to check on' in capsys.readouterr().err
 
 
+def test_check_damaged_baseline_is_an_error_before_the_teacher_is_scored(
+    recipe_file, monkeypatch, tmp_path, capsys
+):
+    (tmp_path / 'empty.pth').touch()
+    scored = []
+    monkeypatch.setattr('mmkd.cli.check.score', lambda *_: scored.append(1) or ('mIoU', 0.0))
+    with pytest.raises(SystemExit, match='2'):
+        check(monkeypatch, str(recipe_file), '--baseline', str(tmp_path / 'empty.pth'))
+    assert 'empty.pth is damaged' in capsys.readouterr().err
+    assert not scored
+
+
 def test_check_launcher_is_rejected(recipe_file, monkeypatch, capsys):
     with pytest.raises(SystemExit, match='2'):
         check(monkeypatch, str(recipe_file), '--launcher', 'pytorch')
