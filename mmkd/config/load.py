@@ -113,7 +113,8 @@ def _own_config(name: str) -> Path:
     for path in (Path(name), ROOT / name):
         if path.is_file():
             return path
-    raise UserError(f'config {name} does not exist: expected a file; correct the path')
+    found = 'is a folder' if Path(name).is_dir() else 'does not exist'
+    raise UserError(f'config {name} {found}: expected a file; correct the path')
 
 
 def installed_config(name: str) -> Path:

@@ -191,6 +191,12 @@ def test_load_config_missing_file_raises_user_error(name, monkeypatch):
         load_config(name)
 
 
+def test_load_config_folder_is_not_said_to_be_missing(tmp_path):
+    message = f'^config {tmp_path} is a folder: expected a file; correct the path$'
+    with pytest.raises(UserError, match=message):
+        load_config(str(tmp_path))
+
+
 def test_load_config_relative_path_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config('configs/students/fast_scnn_streets.py').model.type == 'EncoderDecoder'
