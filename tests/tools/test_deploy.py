@@ -680,6 +680,16 @@ def test_infer_bad_inputs_raise_user_error(
     assert status == 2 and errors.startswith('error: ') and message in errors
 
 
+@pytest.mark.parametrize(
+    'option, value', [('score', 30), ('score', 'nan'), ('iou', -1), ('iou', 50)]
+)
+def test_infer_threshold_outside_of_0_to_1_is_an_error(monkeypatch, capfd, option, value):
+    args = ['none.onnx', 'none.png', f'--{option}={value}']
+    status, _, errors = run(monkeypatch, capfd, 'infer', *args)
+    assert status == 2
+    assert errors == f'error: --{option} {value}: expected a number from 0 to 1\n'
+
+
 def test_infer_missing_file_raises_user_error(folder, monkeypatch, capfd):
     status, _, errors = run(monkeypatch, capfd, 'infer', 'none.onnx', folder / 'images')
     assert status == 2 and errors.startswith('error: none.onnx does not exist: expected')

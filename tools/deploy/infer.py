@@ -444,6 +444,10 @@ def progress(done: int, total: int, start: float) -> None:
 
 def main() -> None:
     args = parse_args()
+    for name in ('score', 'iou'):
+        value = getattr(args, name)
+        if value is not None and not 0 <= value <= 1:  # NaN is neither
+            raise ValueError(f'--{name} {value:g}: expected a number from 0 to 1')
     model = Model(args.model)
     if args.batch < 1:
         raise ValueError(f'--batch {args.batch}: expected an integer >= 1')
