@@ -25,6 +25,7 @@ from mmkd.teachers import check_teacher_keys
 
 _PREFIX = 'student.'
 _TERMS = 'distill.'
+_ONE_VALUE = 'Expected more than 1 value per channel'  # as PyTorch's BatchNorm raises it
 
 
 @MODELS.register_module()
@@ -193,7 +194,16 @@ class Distiller(BaseModel):
         inputs, data_samples = batch['inputs'], batch['data_samples']
         teacher = self._read_teacher(inputs, data_samples, terms)
         with record(self.student, gather_taps(terms, 'student_taps')) as student:
-            run_without_loss(self.student, inputs, data_samples)
+            try:
+                run_without_loss(self.student, inputs, data_samples)
+            except ValueError as error:
+                if _ONE_VALUE not in str(error):
+                    raise
+                raise UserError(
+                    'UnlabelledImagesHook.ratio: expected at least two unlabelled images in a '
+                    f'batch, got {len(inputs)}, because a BatchNorm of the student sees one value '
+                    'per channel; raise it, or train_dataloader.batch_size'
+                ) from error
         try:
             return {
                 name: self._compare(term, student, teacher(term, student), data_samples)

@@ -112,6 +112,15 @@ def test_unlabelled_images_hook_rejects_part_of_an_image(recipe):
         Runner.from_cfg(recipe).train()
 
 
+def test_one_unlabelled_image_that_is_pooled_to_one_pixel_is_one_line(recipe):
+    recipe.default_hooks.unlabelled = dict(
+        type=HOOK, dataset=recipe.train_dataloader.dataset, ratio=0.5
+    )
+    message = 'ratio: expected at least two unlabelled images in a batch, got 1, .*; raise it'
+    with pytest.raises(UserError, match=message):
+        Runner.from_cfg(recipe).train()
+
+
 def test_unlabelled_images_hook_takes_a_ratio_that_binary_rounds(recipe):
     recipe.train_dataloader.batch_size = 25
     assert 0.28 * 25 != 7
