@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 
 import torch
@@ -35,7 +36,7 @@ from mmkd.distillation.sample_batch import lend_batch
 from mmkd.distillation.tap import Tap
 from mmkd.distillation.term import Term
 from mmkd.engine.first_batch import load_first_batch
-from mmkd.engine.teacher_score import why_not_scored
+from mmkd.engine.teacher_score import predict_as_teacher, why_not_scored
 from mmkd.errors import UserError
 from mmkd.losses import ActivationATLoss, FrequencyAttentionLoss
 from mmkd.openmmlab.passes import run_without_loss
@@ -45,14 +46,18 @@ from mmkd.registry import DATASETS
 _BATCHES = 2
 
 
-def score(network: nn.Module, config: Config, count: int) -> tuple[str, float]:
+def score(
+    network: nn.Module, config: Config, count: int, predict: Callable | None = None
+) -> tuple[str, float]:
     """Return the name of the config's first metric and its value, from 0 to 100.
 
     Args:
         network: A segmentor, detector or classifier, through its own preprocessing.
         config: Its ``val_dataloader`` and ``val_evaluator`` are used.
         count: Number of validation images, the first ones.
+        predict: Returns the predictions of a batch; ``network.val_step`` if omitted.
     """
+    predict = predict or network.val_step
     loader, metric = copy.deepcopy(config.val_dataloader), config.val_evaluator
     if isinstance(metric, dict) and 'metrics' in metric:  # one for each of several datasets
         loader.dataset = innermost_dataset(loader.dataset)
@@ -65,7 +70,7 @@ def score(network: nn.Module, config: Config, count: int) -> tuple[str, float]:
     seen = []
     with torch.no_grad():
         for batch in islice(dataloader, count):
-            samples = network.val_step(batch)
+            samples = predict(batch)
             evaluator.process(data_samples=samples, data_batch=batch)
             seen += [sample.get('img_id') for sample in samples]
     for one in evaluator.metrics:
@@ -222,7 +227,8 @@ def main() -> None:
     dataset = DATASETS.build(dict(validated, lazy_init=True))
     unscored = why_not_scored(distiller.teacher.network, distiller.student, classes_of(dataset))
     if not unscored:
-        metric, teacher_score = score(teacher, config, args.images)
+        at_its_scale = partial(predict_as_teacher, teacher, distiller.teacher.inputs)
+        metric, teacher_score = score(teacher, config, args.images, at_its_scale)
     if args.baseline:
         metric, baseline_score = score(distiller.student, config, args.images)
     batches = [

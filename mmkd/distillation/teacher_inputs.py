@@ -63,6 +63,8 @@ class TeacherInputs:
             )
         self._scale = scale
         self._size = size
+        self.resizes = scale != 1 or size is not None or multiple > 1
+        """Whether the teacher's images can have another size than the student's."""
         # Without a scale, the student's images have to fit a config's divisor, as they are.
         self._multiple = math.lcm(multiple, self.teacher.divisor if scale != 1 else 1)
 
@@ -93,14 +95,19 @@ class TeacherInputs:
         Raises:
             UserError: The batch's height or width is not a multiple of the teacher's divisor.
         """
-        converted = self._normalise(inputs, data_samples)
-        before = tuple(inputs.shape[-2:])
+        return self.resize(self._normalise(inputs, data_samples), data_samples)
+
+    def resize(
+        self, images: Tensor, data_samples: Sequence[BaseDataElement] | None
+    ) -> tuple[Tensor, Sequence[BaseDataElement] | None]:
+        """Resize normalised images (B, 3, H, W) to the teacher's size, and their samples."""
+        before = tuple(images.shape[-2:])
         after = self.size_of(before)
         if after == before:
-            return converted, data_samples
+            return images, data_samples
         smaller = after[0] < before[0] or after[1] < before[1]
         images = F.interpolate(
-            converted, after, mode='bilinear', align_corners=False, antialias=smaller
+            images, after, mode='bilinear', align_corners=False, antialias=smaller
         )
         if data_samples is not None:
             data_samples = resized_samples(data_samples, before, after)

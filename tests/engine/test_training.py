@@ -18,6 +18,8 @@ from mmseg.apis import init_model
 from mmseg.structures import SegDataSample
 
 from mmkd.checkpoints.safe_load import load_checkpoint_file
+from mmkd.distillation.teacher_inputs import TeacherInputs
+from mmkd.engine.hooks import ValidateTeacherHook
 from mmkd.experiments.record import load_record
 from mmkd.openmmlab.operators.install import uses_mmkd_operators
 
@@ -133,6 +135,20 @@ def test_training_teacher_score_is_logged_and_kept(run):
         samples = runner.model.teacher.network.val_step(batch)
         evaluator.process(data_samples=samples, data_batch=batch)
     assert evaluator.evaluate(len(runner.val_dataloader.dataset))['mIoU'] == score['mIoU']
+
+
+def test_training_teacher_is_validated_at_its_scale(run, monkeypatch):
+    _, runner = run
+    teacher, sizes = runner.model.teacher, []
+    monkeypatch.setattr(teacher, 'inputs', TeacherInputs(None, None, scale=2.0))
+    monkeypatch.delitem(runner.message_hub.runtime_info, 'teacher_score')
+    note = teacher.network.backbone.register_forward_pre_hook(
+        lambda _, images: sizes.append(images[0].shape[-2:])
+    )
+    ValidateTeacherHook().before_train(runner)
+    note.remove()
+    own = [2 * torch.tensor(batch['inputs'][0].shape[-2:]) for batch in runner.val_dataloader]
+    assert [list(size) for size in sizes] == [size.tolist() for size in own]
 
 
 def test_training_logged_losses_add_up(run):
