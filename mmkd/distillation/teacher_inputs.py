@@ -63,8 +63,6 @@ class TeacherInputs:
             )
         self._scale = scale
         self._size = size
-        self.resizes = scale != 1 or size is not None or multiple > 1
-        """Whether the teacher's images can have another size than the student's."""
         # Without a scale, the student's images have to fit a config's divisor, as they are.
         self._multiple = math.lcm(multiple, self.teacher.divisor if scale != 1 else 1)
 
@@ -112,6 +110,11 @@ class TeacherInputs:
         if data_samples is not None:
             data_samples = resized_samples(data_samples, before, after)
         return images, data_samples
+
+    @property
+    def resizes(self) -> bool:
+        """Whether the teacher's images can have another size than the student's."""
+        return self._scale != 1 or self._size is not None or self._multiple > 1
 
     def size_of(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the teacher's height and width for those of the student."""
